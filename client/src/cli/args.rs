@@ -1,0 +1,212 @@
+//! What can be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
+
+use super::{bench, call, commands, member, pki};
+
+/// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hostctl",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  hostctl call ticket                        take a ticket
+  hostctl call set greeting hello            write a key of the kv plugin
+  hostctl -s 10.0.0.1:11001 status           a row per node
+  hostctl commands                           what the cluster's plugins can do
+
+Errors go to standard error as `code: message`. Exit codes: 2 usage, or not built yet; 3 the
+call is wrong; 4 the plugin refused; 5 not allowed; 6 the plugin failed; 7 the cluster cannot
+answer now; 1 anything else."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// A server to ask; repeat it to name several, which are tried in turn
+    #[arg(
+        short = 's',
+        long = "server",
+        value_name = "ADDR",
+        global = true,
+        env = "HOSTCTL_SERVER",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = address,
+        default_value = DEFAULT_ADDRESS
+    )]
+    pub(super) servers: Vec<String>,
+
+    /// Directory with ca.pem, admin.pem and admin-key.pem
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "HOSTCTL_PKI",
+        hide_env_values = true,
+        default_value = "./data/pki"
+    )]
+    pub(super) pki: PathBuf,
+
+    // These three only before the command: after `call`, --key is an idempotency key.
+    /// The authority's certificate, with --cert and --key instead of --pki; before the command
+    #[arg(long, value_name = "FILE", requires_all = ["cert", "key"])]
+    pub(super) ca: Option<PathBuf>,
+
+    /// The client's certificate; before the command
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "key"])]
+    pub(super) cert: Option<PathBuf>,
+
+    /// The client's private key; before the command
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "cert"])]
+    pub(super) key: Option<PathBuf>,
+
+    /// Print for people, or one JSON document
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        global = true,
+        default_value = "text"
+    )]
+    pub(super) output: Format,
+
+    /// How long to wait for the answer, such as 500ms, 10s or 1m
+    #[arg(
+        long,
+        value_name = "TIME",
+        global = true,
+        default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
+    pub(super) timeout: Duration,
+}
+
+/// How output is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Read {
+    /// Sees every write that was acknowledged before it
+    Linearizable,
+    /// Sees the answering node's state, however old
+    Stale,
+}
+
+impl From<Read> for Consistency {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Linearizable => Self::Linearizable,
+            Read::Stale => Self::Stale,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Call a command of a plugin
+    Call(call::Call),
+    /// List the commands of every plugin, or explain one
+    Commands(commands::Arguments),
+    /// Show a row per node
+    #[command(after_help = "\
+Examples:
+  hostctl status
+  hostctl status -o json
+
+The JSON is an array, one object per member: id address version role leader term last_log
+applied checkpoint digest data_bytes health reachable plugins.")]
+    Status,
+    /// Show and change the members
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Make and show certificates
+    #[command(subcommand)]
+    Pki(pki::Command),
+    /// Measure how many calls the cluster answers, and how quickly
+    Bench(bench::Bench),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  hostctl completion bash > /etc/bash_completion.d/hostctl
+  hostctl completion zsh > ~/.zfunc/_hostctl
+  hostctl completion fish > ~/.config/fish/completions/hostctl.fish")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Install, upgrade and build plugins (not built yet)
+    Plugin(NotBuilt),
+    /// Take, list and restore snapshots (not built yet)
+    Snapshot(NotBuilt),
+    /// Print a plugin's events as they happen (not built yet)
+    Watch(NotBuilt),
+    /// Upload a directory to the secrets plugin (not built yet)
+    Store(NotBuilt),
+    /// Mirror a tree of the secrets plugin to a directory (not built yet)
+    Pull(NotBuilt),
+    /// Show and change who may do what (not built yet)
+    Policy(NotBuilt),
+}
+
+/// Whatever a command that is not there would be given.
+#[derive(Debug, Args)]
+pub(super) struct NotBuilt {
+    /// Not looked at
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<OsString>,
+}
+
+/// Parses a node's number.
+pub(super) fn node_id(text: &str) -> Result<NodeId, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a node's number is 1 or more".to_owned()),
+        Ok(id) => Ok(id),
+    }
+}
+
+/// Parses a node's address.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    let valid = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("write host:port, such as {DEFAULT_ADDRESS}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,169 @@
+//! `hostctl commands`.
+
+use std::io::{self, Write};
+
+use hostd_protocol::{
+    Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription, Rejection,
+    RejectionCode,
+};
+use serde_json::{Value, json};
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::{connect, output};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hostctl commands
+  hostctl commands set
+  hostctl commands kv.set -o json")]
+pub(super) struct Arguments {
+    /// Explain only this command; `plugin.command` where two plugins have it
+    command: Option<String>,
+}
+
+type Found<'a> = (&'a PluginDescription, &'a CommandDescription);
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Exit> {
+    let client = connect::one_shot(global).await?;
+    let plugins = client.commands().await;
+    client.close().await;
+    let plugins = plugins?;
+    let found: Vec<Found<'_>> = plugins
+        .iter()
+        .flat_map(|plugin| plugin.commands.iter().map(move |command| (plugin, command)))
+        .filter(|found| {
+            arguments
+                .command
+                .as_ref()
+                .is_none_or(|name| is_named(*found, name))
+        })
+        .collect();
+    if let Some(name) = &arguments.command
+        && found.is_empty()
+    {
+        let message = format!("no plugin has the command {name:?}; `hostctl commands` lists all");
+        let rejection = Rejection::new(RejectionCode::UnknownCommand, message);
+        return Err(Exit::Call(rejection.into()));
+    }
+    match (global.output, &arguments.command) {
+        (Format::Json, _) => {
+            output::json(&found.into_iter().map(to_json).collect::<Vec<_>>())?;
+        }
+        (Format::Text, None) => list(&plugins)?,
+        (Format::Text, Some(_)) => explain(&found)?,
+    }
+    Ok(())
+}
+
+fn is_named((plugin, command): Found<'_>, name: &str) -> bool {
+    name.eq_ignore_ascii_case(&command.name)
+        || name.split_once('.').is_some_and(|(before, after)| {
+            before == plugin.name && after.eq_ignore_ascii_case(&command.name)
+        })
+}
+
+fn list(plugins: &[PluginDescription]) -> io::Result<()> {
+    let mut out = output::stdout();
+    for (position, plugin) in plugins.iter().enumerate() {
+        if position > 0 {
+            writeln!(out)?;
+        }
+        writeln!(
+            out,
+            "{} {}: {}",
+            plugin.name, plugin.version, plugin.summary
+        )?;
+        let usages: Vec<_> = plugin
+            .commands
+            .iter()
+            .map(CommandDescription::usage)
+            .collect();
+        // One long usage does not push everybody's summary off the screen.
+        let width = usages
+            .iter()
+            .map(|usage| usage.chars().count())
+            .filter(|width| *width <= 40)
+            .max()
+            .unwrap_or(0);
+        for (usage, command) in usages.iter().zip(&plugin.commands) {
+            let access = access(command.access);
+            writeln!(out, "  {usage:width$}  {access:5}  {}", command.summary)?;
+        }
+    }
+    out.flush()
+}
+
+fn explain(found: &[Found<'_>]) -> io::Result<()> {
+    let mut out = output::stdout();
+    for (position, (plugin, command)) in found.iter().enumerate() {
+        if position > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{}", command.usage())?;
+        let access = match command.access {
+            Access::Read => "reads",
+            Access::Write => "writes",
+        };
+        writeln!(out, "\n{}", command.summary)?;
+        if !command.details.is_empty() {
+            writeln!(out, "\n{}", command.details.trim_end())?;
+        }
+        writeln!(
+            out,
+            "\nPlugin {} {}; {access}.",
+            plugin.name, plugin.version
+        )?;
+        if !command.examples.is_empty() {
+            writeln!(out, "\nExamples:")?;
+            for example in &command.examples {
+                writeln!(out, "  {example}")?;
+            }
+        }
+    }
+    out.flush()
+}
+
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "write",
+    }
+}
+
+fn to_json((plugin, command): Found<'_>) -> Value {
+    json!({
+        "plugin": plugin.name,
+        "name": command.name,
+        "usage": command.usage(),
+        "access": access(command.access),
+        "summary": command.summary,
+        "details": command.details,
+        "examples": command.examples,
+        "arguments": command.arguments.iter().map(argument_to_json).collect::<Vec<_>>(),
+    })
+}
+
+fn argument_to_json(argument: &Argument) -> Value {
+    let (kind, keyword) = match &argument.kind {
+        ArgumentKind::Required => ("required", None),
+        ArgumentKind::Optional => ("optional", None),
+        ArgumentKind::Repeated => ("repeated", None),
+        ArgumentKind::Keyword(keyword) => ("keyword", Some(keyword)),
+        ArgumentKind::Flag(keyword) => ("flag", Some(keyword)),
+    };
+    let value = match argument.value {
+        ArgumentType::Integer => "integer",
+        ArgumentType::Double => "double",
+        ArgumentType::Text => "text",
+        ArgumentType::Bytes => "bytes",
+    };
+    json!({
+        "name": argument.name,
+        "kind": kind,
+        "keyword": keyword,
+        "value": value,
+        "is_key": argument.is_key,
+    })
+}

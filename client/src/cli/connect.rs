@@ -1,0 +1,36 @@
+//! From the global options to a client.
+
+use std::io::{self, Write};
+
+use hostd_pki::{ADMIN, Credentials};
+
+use super::args::Global;
+use super::exit::Exit;
+use crate::{Builder, Client};
+
+/// The credentials that the options name. Warnings about them go to standard error.
+pub(super) fn credentials(global: &Global) -> Result<Credentials, Exit> {
+    let loaded = match (&global.ca, &global.cert, &global.key) {
+        (Some(ca), Some(cert), Some(key)) => Credentials::load(ca, cert, key),
+        // The parser wants all three or none.
+        _ => Credentials::from_dir_client(&global.pki, ADMIN),
+    };
+    let credentials = loaded.map_err(Exit::Credentials)?;
+    for warning in credentials.warnings() {
+        writeln!(io::stderr(), "warning: {warning}")?;
+    }
+    Ok(credentials)
+}
+
+/// A client as the options say.
+pub(super) fn builder(global: &Global) -> Result<Builder, Exit> {
+    Ok(Client::builder()
+        .credentials(credentials(global)?)
+        .servers(global.servers.iter())
+        .timeout(global.timeout))
+}
+
+/// A client for one request.
+pub(super) async fn one_shot(global: &Global) -> Result<Client, Exit> {
+    Ok(builder(global)?.one_shot().connect().await?)
+}

@@ -1,0 +1,59 @@
+//! The command line: one file per command, each turning its arguments into calls of the library
+//! and the answers into text or JSON.
+//!
+//! Exit codes: 0 done; 2 wrong usage, or not built yet; otherwise what
+//! [`CallError::exit_code`](hostd_protocol::CallError::exit_code) says.
+
+mod args;
+mod bench;
+mod call;
+mod commands;
+mod completion;
+mod connect;
+mod exit;
+mod member;
+mod output;
+mod pki;
+mod reply;
+mod status;
+mod template;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use exit::Exit;
+
+/// Runs the program: parses its arguments, does what they say, and gives the exit code.
+pub fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    let done = match command {
+        Command::Call(call) => run(call::run(&global, call)),
+        Command::Commands(commands) => run(commands::run(&global, commands)),
+        Command::Status => run(status::run(&global)),
+        Command::Member(member) => run(member::run(&global, member)),
+        Command::Pki(command) => pki::run(&global, command),
+        Command::Bench(arguments) => bench::run(&global, arguments),
+        Command::Completion { shell } => completion::run(shell),
+        Command::Plugin(_) => Err(Exit::not_built("plugin")),
+        Command::Snapshot(_) => Err(Exit::not_built("snapshot")),
+        Command::Watch(_) => Err(Exit::not_built("watch")),
+        Command::Store(_) => Err(Exit::not_built("store")),
+        Command::Pull(_) => Err(Exit::not_built("pull")),
+        Command::Policy(_) => Err(Exit::not_built("policy")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    }
+}
+
+/// Runs a command that makes a call or two: one thread is enough, and quickest to start.
+fn run(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Exit::Io)?
+        .block_on(command)
+}

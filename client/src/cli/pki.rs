@@ -1,0 +1,119 @@
+//! `hostctl pki`: works on files only, without a server.
+
+use std::io::Write;
+
+use hostd_pki::{Authority, CertificateInfo, Existing, PkiError, Subject, key_file, show};
+use hostd_protocol::NodeId;
+
+use super::args::{Format, Global, node_id};
+use super::exit::Exit;
+use super::output;
+
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  hostctl pki init                          an authority and the admin's certificate
+  hostctl pki issue alice                   a certificate for the client alice
+  hostctl pki issue --node 2                a certificate for node 2, to copy to its machine
+  hostctl --pki /etc/hostd/pki pki show
+
+The directory is --pki. hostd makes it by itself when it first starts on a machine; a node on
+another machine needs ca.pem, node-N.pem and node-N-key.pem from here.")]
+pub(super) enum Command {
+    /// Make an authority and the admin's certificate
+    Init,
+    /// Issue a certificate for a client or a node
+    Issue {
+        /// The client's name
+        #[arg(required_unless_present = "node")]
+        name: Option<String>,
+        /// Issue it for the node of this number instead
+        #[arg(long, value_name = "ID", value_parser = node_id)]
+        node: Option<NodeId>,
+        /// Issue a new one in the place of one that is there
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the certificates: whose they are, how long they are valid, their fingerprints
+    Show,
+}
+
+pub(super) fn run(global: &Global, command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Init => {
+            Authority::init(&global.pki).map_err(Exit::Pki)?;
+            list(global)
+        }
+        Command::Issue {
+            name,
+            node,
+            replace,
+        } => {
+            let subject = match (node, name) {
+                (Some(id), None) => Subject::Node(id),
+                // The name that its files have; anything else would be a misunderstanding.
+                (Some(id), Some(name)) if name == format!("node-{id}") => Subject::Node(id),
+                (Some(id), Some(name)) => {
+                    return Err(Exit::Usage(format!(
+                        "the certificate of node {id} is named node-{id}, not {name:?}; leave the name out"
+                    )));
+                }
+                (None, name) => Subject::Client(name.unwrap_or_default()),
+            };
+            issue(global, &subject, replace)
+        }
+        Command::Show => list(global),
+    }
+}
+
+fn issue(global: &Global, subject: &Subject, replace: bool) -> Result<(), Exit> {
+    let existing = if replace {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    let issued = || -> Result<CertificateInfo, PkiError> {
+        let file = Authority::open(&global.pki)?.issue(subject, existing)?;
+        CertificateInfo::read(&file)
+    };
+    let info = issued().map_err(Exit::Pki)?;
+    if global.output == Format::Json {
+        return Ok(output::json(&info)?);
+    }
+    let mut out = output::stdout();
+    let stem = info.file.file_stem().unwrap_or_default().to_string_lossy();
+    writeln!(out, "{}", info.file.display())?;
+    writeln!(out, "{}", key_file(&global.pki, &stem).display())?;
+    out.flush()?;
+    Ok(())
+}
+
+fn list(global: &Global) -> Result<(), Exit> {
+    let found = show(&global.pki).map_err(Exit::Pki)?;
+    if global.output == Format::Json {
+        return Ok(output::json(&found)?);
+    }
+    let rows = found
+        .iter()
+        .map(|info| {
+            let file = info.file.file_name().unwrap_or_default().to_string_lossy();
+            let day = info.not_after.split('T').next().unwrap_or_default();
+            let until = if info.valid {
+                day.to_owned()
+            } else {
+                format!("{day} (not valid now)")
+            };
+            vec![
+                file.into_owned(),
+                info.identity.clone(),
+                info.subject.clone(),
+                until,
+                info.sha256.clone(),
+            ]
+        })
+        .collect();
+    Ok(output::table(
+        &["FILE", "IDENTITY", "SUBJECT", "VALID UNTIL", "SHA-256"],
+        rows,
+    )?)
+}

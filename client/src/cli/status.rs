@@ -1,0 +1,90 @@
+//! `hostctl status`.
+
+use hostd_protocol::{Health, NodeStatus, Role};
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::{connect, output};
+
+/// Digits of a digest that people compare.
+const DIGEST_DIGITS: usize = 8;
+
+pub(super) async fn run(global: &Global) -> Result<(), Exit> {
+    let client = connect::one_shot(global).await?;
+    let rows = client.status().await;
+    client.close().await;
+    let rows = rows?;
+    match global.output {
+        Format::Json => output::json(&rows)?,
+        Format::Text => output::table(
+            &[
+                ">ID",
+                "ADDRESS",
+                "VERSION",
+                "ROLE",
+                "LEADER",
+                ">TERM",
+                ">LAST",
+                ">APPLIED",
+                ">CHECKPOINT",
+                "DIGEST",
+                ">DATA",
+                "PLUGINS",
+                "HEALTH",
+            ],
+            rows.iter().map(row).collect(),
+        )?,
+    }
+    Ok(())
+}
+
+fn row(node: &NodeStatus) -> Vec<String> {
+    if !node.reachable {
+        let mut row = vec![node.id.to_string(), node.address.clone()];
+        row.extend(std::iter::repeat_n("-".to_owned(), 10));
+        row.push(health(node.health).to_owned());
+        return row;
+    }
+    let plugins: Vec<_> = node
+        .plugins
+        .iter()
+        .map(|plugin| format!("{} {}", plugin.name, plugin.version))
+        .collect();
+    vec![
+        node.id.to_string(),
+        node.address.clone(),
+        node.version.clone(),
+        role(node.role).to_owned(),
+        if node.leader { "yes" } else { "no" }.to_owned(),
+        node.term.to_string(),
+        node.last_log.to_string(),
+        node.applied.to_string(),
+        node.checkpoint.to_string(),
+        match node.digest.get(..DIGEST_DIGITS) {
+            Some(digits) => digits.to_owned(),
+            None => "-".to_owned(),
+        },
+        output::size(node.data_bytes),
+        plugins.join(", "),
+        health(node.health).to_owned(),
+    ]
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Learner => "learner",
+        Role::Unknown => "unknown",
+    }
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::Ok => "ok",
+        Health::Lagging => "lagging",
+        Health::Quarantined => "quarantined",
+        Health::Unreachable => "unreachable",
+    }
+}

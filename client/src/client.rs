@@ -1,0 +1,326 @@
+//! What callers see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostd_protocol::codec::FRAME_BYTES_MAX;
+use hostd_protocol::{
+    Access, Call, CallError, Consistency, Member, MemberChange, NodeStatus, Once,
+    PluginDescription, Reply, Request, Response,
+};
+use hostd_quic::Ended;
+use serde_bytes::ByteBuf;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::catalogue::{Catalogue, Table};
+use crate::cluster::{Cluster, NoRoute};
+use crate::director::Director;
+use crate::request::{Outcome, Plan, send};
+use crate::session::{Sessions, Ticket};
+use crate::{Builder, failure};
+
+/// Room in a frame for everything around the arguments.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// How long closing a session may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long to let the last datagrams out. Whether they arrive is not waited for: a node that
+/// does not hear them drops the connection by itself.
+const FLUSH: Duration = Duration::from_millis(5);
+
+/// A client of a cluster. Clones share everything; see the crate's documentation.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cluster: Arc<Cluster>,
+    sessions: Sessions,
+    catalogue: Catalogue,
+    timeout: Duration,
+    one_shot: bool,
+    _director: Director,
+}
+
+/// How a call is to be made. The default suits most.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    /// The plugin, where two have a command of the same name.
+    pub plugin: Option<String>,
+    /// How fresh a read must be.
+    pub consistency: Consistency,
+    /// An idempotency key: of all writes of this client identity with the same key, one takes
+    /// effect, and all get its reply. Takes the session's place.
+    pub key: Option<String>,
+    /// How long the call may take; the client's own timeout when `None`.
+    pub timeout: Option<Duration>,
+}
+
+impl Client {
+    /// Settings of a new client.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) async fn start(builder: &Builder, cluster: Arc<Cluster>) -> Result<Self, CallError> {
+        let client = Self {
+            inner: Arc::new(Inner {
+                sessions: Sessions::default(),
+                catalogue: Catalogue::default(),
+                timeout: builder.timeout,
+                one_shot: builder.one_shot,
+                _director: Director::start(cluster.clone()),
+                cluster: cluster.clone(),
+            }),
+        };
+        if builder.one_shot {
+            // Its one call dials, within its own deadline.
+            return Ok(client);
+        }
+        let reach = async {
+            loop {
+                match cluster.route(&[], None).await {
+                    Ok(_) => return Ok(()),
+                    Err(NoRoute::Unreachable(failed)) => {
+                        for (address, why) in failed {
+                            if let Ended::Credentials(why) = why {
+                                return Err(failure::credentials(&address, &why));
+                            }
+                        }
+                    }
+                    Err(NoRoute::AllAsked) => {}
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(builder.timeout, reach)
+            .await
+            .unwrap_or_else(|_| Err(failure::unreachable(&cluster.addresses(), builder.timeout)))
+            .map(|()| client)
+    }
+
+    /// Calls a plugin's command.
+    pub async fn call<A: AsRef<[u8]>>(
+        &self,
+        command: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Reply, CallError> {
+        self.call_with(command, arguments, &CallOptions::default())
+            .await
+    }
+
+    /// Calls a plugin's command in a way of one's choice.
+    pub async fn call_with<A: AsRef<[u8]>>(
+        &self,
+        command: &str,
+        arguments: impl IntoIterator<Item = A>,
+        options: &CallOptions,
+    ) -> Result<Reply, CallError> {
+        let arguments: Vec<ByteBuf> = arguments
+            .into_iter()
+            .map(|argument| ByteBuf::from(argument.as_ref()))
+            .collect();
+        let limit = FRAME_BYTES_MAX - ENVELOPE_BYTES;
+        let bytes = arguments.iter().map(|argument| argument.len() + 5).sum();
+        if bytes > limit {
+            return Err(failure::too_large(bytes, limit));
+        }
+        let call = Call {
+            plugin: options.plugin.clone(),
+            command: command.to_owned(),
+            arguments,
+            consistency: options.consistency,
+            once: options.key.clone().map(Once::Key),
+            timeout_ms: 0,
+        };
+        let deadline = Instant::now() + options.timeout.unwrap_or(self.inner.timeout);
+        self.decide(call, deadline).await
+    }
+
+    /// Does in advance what the first call would have to wait for: learns the commands, and opens
+    /// the session.
+    pub async fn prepare(&self) -> Result<(), CallError> {
+        let deadline = Instant::now() + self.inner.timeout;
+        self.table(deadline).await?;
+        if !self.inner.one_shot {
+            self.ticket(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Every plugin's description, sorted by name.
+    pub async fn commands(&self) -> Result<Vec<PluginDescription>, CallError> {
+        match self.ask(Request::Commands, Plan::READ).await? {
+            Response::Commands(plugins) => {
+                self.inner.catalogue.learn(&plugins);
+                Ok(plugins)
+            }
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// A row per member, as one node could gather them.
+    pub async fn status(&self) -> Result<Vec<NodeStatus>, CallError> {
+        match self.ask(Request::Status { all: true }, Plan::READ).await? {
+            Response::Status(rows) => Ok(rows),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// The members, as the answering node knows them.
+    pub async fn members(&self) -> Result<Vec<Member>, CallError> {
+        match self.ask(Request::Members, Plan::READ).await? {
+            Response::Members(members) => {
+                self.inner.cluster.learn_members(&members);
+                Ok(members)
+            }
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Changes the membership.
+    pub async fn change_member(&self, change: MemberChange) -> Result<(), CallError> {
+        match self.ask(Request::Member(change), Plan::CHANGE).await? {
+            Response::Done => Ok(()),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Ends the session, so that the cluster need not keep it until it expires, and closes the
+    /// connections. For all clones of this client. Dropping the last clone closes the connections
+    /// too, and leaves the session.
+    pub async fn close(self) {
+        let session = self.inner.sessions.take();
+        if let Some(session) = session {
+            // Unheard, the session expires by itself.
+            let close = self.ask(Request::CloseSession { session }, Plan::WRITE);
+            let _ = timeout(GOODBYE, close).await;
+        }
+        let _ = timeout(FLUSH, self.inner.cluster.close()).await;
+    }
+
+    async fn ask(&self, request: Request, plan: Plan) -> Result<Response, CallError> {
+        let deadline = Instant::now() + self.inner.timeout;
+        self.ask_until(request, plan, deadline).await
+    }
+
+    async fn ask_until(
+        &self,
+        mut request: Request,
+        plan: Plan,
+        deadline: Instant,
+    ) -> Result<Response, CallError> {
+        self.send(&mut request, plan, deadline).await.answer
+    }
+
+    async fn send(&self, request: &mut Request, plan: Plan, deadline: Instant) -> Outcome {
+        send(&self.inner.cluster, request, plan, deadline).await
+    }
+
+    /// Gives a call what makes it safe to repeat, and sends it.
+    async fn decide(&self, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
+        if call.once.is_none() && self.inner.one_shot {
+            // Whether it writes is not worth a question: a read ignores the key.
+            call.once = Some(Once::Key(random_key()?));
+        }
+        if call.once.is_some() {
+            let mut request = Request::Call(call);
+            return reply(self.send(&mut request, Plan::WRITE, deadline).await);
+        }
+        if self.access(&call, deadline).await? == Some(Access::Read) {
+            let plan = Plan {
+                rotate: call.consistency == Consistency::Stale,
+                ..Plan::READ
+            };
+            let mut request = Request::Call(call);
+            return reply(self.send(&mut request, plan, deadline).await);
+        }
+        self.write_in_session(call, deadline).await
+    }
+
+    async fn write_in_session(&self, call: Call, deadline: Instant) -> Result<Reply, CallError> {
+        let mut request = Request::Call(call);
+        loop {
+            let ticket = self.ticket(deadline).await?;
+            if let Request::Call(call) = &mut request {
+                call.once = Some(ticket.once());
+            }
+            let outcome = self.send(&mut request, Plan::WRITE, deadline).await;
+            let expired =
+                matches!(&outcome.answer, Err(error) if error.code() == "session_expired");
+            if expired {
+                self.inner.sessions.expire(ticket.session());
+                if outcome.sends == 1 {
+                    // It was sent once and refused, so it certainly did not run.
+                    continue;
+                }
+            }
+            return reply(outcome);
+        }
+    }
+
+    async fn ticket(&self, deadline: Instant) -> Result<Ticket, CallError> {
+        let open = || async {
+            let opened = self.ask_until(Request::OpenSession, Plan::READ, deadline);
+            match opened.await? {
+                Response::Session(number) => Ok(number),
+                _ => Err(failure::unexpected()),
+            }
+        };
+        let begun = Instant::now();
+        timeout_at(deadline, self.inner.sessions.ticket(open))
+            .await
+            .unwrap_or_else(|_| Err(failure::timeout(begun.elapsed(), false)))
+    }
+
+    async fn access(&self, call: &Call, deadline: Instant) -> Result<Option<Access>, CallError> {
+        let look = |table: &Table| table.access(call.plugin.as_deref(), &call.command);
+        let known = self.inner.catalogue.table();
+        if let Some(table) = known.filter(|table| table.is_fresh())
+            && let Some(access) = look(&table)
+        {
+            return Ok(Some(access));
+        }
+        // Unknown commands are asked for each time: one may just have been installed, and the
+        // cluster refuses the call anyway if not.
+        Ok(look(&*self.table(deadline).await?))
+    }
+
+    async fn table(&self, deadline: Instant) -> Result<Arc<Table>, CallError> {
+        let catalogue = &self.inner.catalogue;
+        let before = catalogue.table();
+        let _one = catalogue.asking.lock().await;
+        if let Some(table) = catalogue.table()
+            && !before.is_some_and(|before| Arc::ptr_eq(&before, &table))
+        {
+            // Somebody else asked while this call waited.
+            return Ok(table);
+        }
+        let asked = self.ask_until(Request::Commands, Plan::READ, deadline);
+        match asked.await? {
+            Response::Commands(plugins) => Ok(catalogue.learn(&plugins)),
+            _ => Err(failure::unexpected()),
+        }
+    }
+}
+
+fn reply(outcome: Outcome) -> Result<Reply, CallError> {
+    match outcome.answer? {
+        Response::Reply(reply) => Ok(reply),
+        _ => Err(failure::unexpected()),
+    }
+}
+
+/// A key that nobody else has: 128 random bits.
+fn random_key() -> Result<String, CallError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        failure::setup(format!(
+            "the operating system gives no random bytes: {error}"
+        ))
+    })?;
+    Ok(format!("once-{:032x}", u128::from_be_bytes(bytes)))
+}

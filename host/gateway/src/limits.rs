@@ -1,0 +1,165 @@
+//! How much of the node clients may take, and how much they do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Bounds on what clients may take. Beyond them requests are answered `overloaded` or
+/// `too_large`, and connections are closed with a reason.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections of clients.
+    pub connections_max: usize,
+    /// Unanswered requests of one connection.
+    pub in_flight_per_connection_max: usize,
+    /// Unanswered requests of all connections.
+    pub in_flight_max: usize,
+    /// Bytes of all unanswered requests.
+    pub in_flight_bytes_max: usize,
+    /// Bytes of one request, encoded.
+    pub request_bytes_max: usize,
+    /// Bytes of a request that is too large and yet read to its end and dropped, so that its
+    /// connection stays usable. Beyond, the connection is closed.
+    pub skip_bytes_max: usize,
+    /// Bytes of answers that wait for a slow reader before no more of its requests are read.
+    pub backlog_bytes_max: usize,
+    /// A client that takes none of its waiting answers for this long is disconnected.
+    pub stall_timeout: Duration,
+    /// A handshake that takes longer is given up.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let arguments = hostd_protocol::Limits::default().arguments_bytes_max;
+        Self {
+            connections_max: 4_096,
+            in_flight_per_connection_max: 8_192,
+            in_flight_max: 65_536,
+            in_flight_bytes_max: 256 << 20,
+            // Names, lengths and identifiers around the arguments.
+            request_bytes_max: usize::try_from(arguments).unwrap_or(usize::MAX) + (64 << 10),
+            skip_bytes_max: 256 << 20,
+            backlog_bytes_max: 1 << 20,
+            stall_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What clients take at this moment.
+#[derive(Debug, Default)]
+pub struct Load {
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Load {
+    /// Connections of clients.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Unanswered requests.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection for as long as the returned value lives; `None` when there are enough.
+    pub(crate) fn admit_connection(self: &Arc<Self>, limits: &Limits) -> Option<ConnectionSlot> {
+        let slot = ConnectionSlot(self.clone());
+        // Counted before it is judged: two at once cannot both be the last.
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        (before < limits.connections_max).then_some(slot)
+    }
+
+    /// Counts a request for as long as the returned value lives; `None` when there are enough.
+    pub(crate) fn admit_request<'a>(
+        &'a self,
+        limits: &Limits,
+        of_connection: &'a AtomicUsize,
+        bytes: usize,
+    ) -> Option<RequestSlot<'a>> {
+        let slot = RequestSlot {
+            load: self,
+            of_connection,
+            bytes,
+        };
+        let own = of_connection.fetch_add(1, Ordering::Relaxed);
+        let all = self.requests.fetch_add(1, Ordering::Relaxed);
+        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = own < limits.in_flight_per_connection_max
+            && all < limits.in_flight_max
+            // One request is always let in, however large its limit lets it be.
+            && (held == 0 || held + bytes <= limits.in_flight_bytes_max);
+        fits.then_some(slot)
+    }
+}
+
+/// A counted connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionSlot(Arc<Load>);
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A counted request.
+#[derive(Debug)]
+pub(crate) struct RequestSlot<'a> {
+    load: &'a Load,
+    of_connection: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Drop for RequestSlot<'_> {
+    fn drop(&mut self) {
+        self.of_connection.fetch_sub(1, Ordering::Relaxed);
+        self.load.requests.fetch_sub(1, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_while_they_live_and_refused_ones_not_at_all() {
+        let load = Load::default();
+        let connection = AtomicUsize::new(0);
+        let limits = Limits {
+            in_flight_per_connection_max: 2,
+            in_flight_bytes_max: 100,
+            ..Limits::default()
+        };
+        let first = load.admit_request(&limits, &connection, 500).unwrap();
+        assert!(load.admit_request(&limits, &connection, 1).is_none());
+        drop(first);
+        let first = load.admit_request(&limits, &connection, 50).unwrap();
+        let second = load.admit_request(&limits, &connection, 50).unwrap();
+        assert!(load.admit_request(&limits, &connection, 0).is_none());
+        assert_eq!(load.requests(), 2);
+        drop((first, second));
+        assert_eq!(load.requests(), 0);
+        assert_eq!(connection.load(Ordering::Relaxed), 0);
+        assert_eq!(load.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_live() {
+        let load = Arc::new(Load::default());
+        let limits = Limits {
+            connections_max: 1,
+            ..Limits::default()
+        };
+        let first = load.admit_connection(&limits).unwrap();
+        assert!(load.admit_connection(&limits).is_none());
+        drop(first);
+        assert!(load.admit_connection(&limits).is_some());
+        assert_eq!(load.connections(), 0);
+    }
+}

@@ -1,0 +1,109 @@
+//! What a node needs to know to start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hostd_protocol::NodeId;
+use thiserror::Error;
+
+/// A node's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's number, 1 or more.
+    pub node_id: NodeId,
+    /// Address to listen on; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// `host:port` that others dial, when it is not the address listened on.
+    pub advertise: Option<String>,
+    /// Data directory; this node lives in `node-N` below it.
+    pub data: PathBuf,
+    /// How this node comes to a cluster, as long as it belongs to none.
+    pub formation: Formation,
+    /// Where certificates come from.
+    pub pki: Pki,
+    /// Files of plugins to install where the cluster lacks them.
+    pub plugins: Vec<PathBuf>,
+    /// Acknowledge only what is on disk.
+    pub sync: bool,
+    /// Answer every read from local state, possibly stale.
+    pub open_reads: bool,
+}
+
+impl Config {
+    /// A one-node cluster on loopback, on any free port, in `data`.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
+        Self {
+            node_id: 1,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            formation: Formation::Found,
+            pki: Pki::Directory(data.join("pki")),
+            data,
+            plugins: Vec::new(),
+            sync: true,
+            open_reads: false,
+        }
+    }
+}
+
+/// How a node that belongs to no cluster comes to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Formation {
+    /// It founds one, alone.
+    Found,
+    /// It joins through the first of these members that answers.
+    Join(Vec<String>),
+    /// It founds one together with the others of this list, once enough of them have met.
+    Expect {
+        /// `host:port` of all of them; this node may be among them.
+        members: Vec<String>,
+        /// How many are enough.
+        expect: usize,
+    },
+}
+
+/// Where a node's certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pki {
+    /// hostd's own, in this directory; made when missing.
+    Directory(PathBuf),
+    /// The operator's.
+    Files {
+        /// Certificate authority.
+        ca: PathBuf,
+        /// This node's certificate.
+        cert: PathBuf,
+        /// This node's private key.
+        key: PathBuf,
+    },
+}
+
+/// What is wrong with a configuration. Each says what to change.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A flag's value, or a combination.
+    #[error("{flag}: {detail}")]
+    Flag {
+        /// The flag or flags.
+        flag: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The configuration file.
+    #[error("--config {}: {detail}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A plugin's file.
+    #[error("--plugin {}: {detail}", path.display())]
+    Plugin {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+}

@@ -1,0 +1,19 @@
+//! A hostd node as a library: [`Node::start`] one from a [`Config`], call it, shut it down.
+//!
+//! This crate wires the others and alone sees them all: certificates (`hostd-pki`), the doors
+//! (`hostd-gateway`), consensus (`hostd-replica`) and the machine (`hostd-machine`). The binary
+//! is a thin shell around it.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod data_dir;
+pub mod logging;
+mod node;
+pub mod options;
+mod plugins;
+mod replication;
+mod service;
+
+pub use config::{Config, ConfigError, Formation, Pki};
+pub use node::{Node, StartError};

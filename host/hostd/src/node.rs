@@ -1,0 +1,230 @@
+//! A node: everything wired together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostd_gateway::{Gateway, Limits};
+use hostd_machine::Engine;
+use hostd_pki::{Credentials, Identity, PkiError};
+use hostd_protocol::{Call, CallError, Consistency, NodeId, Reply};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError, Pki};
+use crate::data_dir::DataDir;
+use crate::service::Service;
+use crate::{plugins, replication};
+
+/// How long a stopping node waits for another to take over, and for its clients' requests.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long an embedded call may take.
+const CALL_TIMEOUT_MS: u32 = 10_000;
+
+/// A running node. [`shutdown`](Self::shutdown) stops it cleanly; dropping it is as good as a
+/// crash, which loses nothing.
+pub struct Node {
+    id: NodeId,
+    address: SocketAddr,
+    cluster: String,
+    service: Service,
+    gateway: Gateway,
+    replica: hostd_replica::Replica,
+    endpoint: quinn::Endpoint,
+    /// Locked as long as the node runs.
+    _data: DataDir,
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificate is not this node's.
+    #[error(
+        "the certificate is of {found}, not of node {node}; \
+         issue one with: hostctl pki issue node-{node} --node {node}"
+    )]
+    WrongCertificate {
+        /// Whose it is.
+        found: Identity,
+        /// This node.
+        node: NodeId,
+    },
+    /// The address.
+    #[error(transparent)]
+    Bind(#[from] hostd_gateway::BindError),
+    /// The data directory.
+    #[error("data directory {}: {detail}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Another process has the data directory.
+    #[error("data directory {}: in use by another hostd; stop it, or choose another --data or --node-id", path.display())]
+    DataInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The state database.
+    #[error("{}: {detail}. {}", path.display(), reseed(*node))]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        node: NodeId,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The log database, or log and state together.
+    #[error("{detail}. {}", reseed(*node))]
+    Log {
+        /// The node.
+        node: NodeId,
+        /// What is wrong, and with which file.
+        detail: String,
+    },
+    /// The cluster does not take this node.
+    #[error("{0}")]
+    Formation(String),
+    /// The operating system.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] hostd_machine::Fault),
+}
+
+/// What an operator does about a node that cannot use its own data.
+fn reseed(node: NodeId) -> String {
+    format!(
+        "Nothing was changed. If the other nodes are well: `hostctl member remove {node}`, set this node's \
+         directory aside, and start it again with another --node-id and --join"
+    )
+}
+
+impl Node {
+    /// Starts a node and returns once it belongs to a cluster that has its plugins.
+    ///
+    /// A node that joins waits for a member to answer, and says so in the log.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let engine = Arc::new(Engine::new()?);
+        let files = plugins::load(&engine, &config.plugins)?;
+        let credentials = credentials(&config)?;
+        let data = DataDir::open(&config.data, config.node_id)?;
+        let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+        let address = endpoint.local_addr()?;
+        if !config.sync {
+            tracing::warn!(
+                "--no-sync: writes are acknowledged before they are on disk; a power failure can lose them"
+            );
+        }
+        let replica =
+            replication::open(&config, &credentials, &data, engine, &endpoint, address).await?;
+        let service = Service::new(replica.clone(), config.open_reads);
+        let cluster_name = credentials.cluster().unwrap_or_default().to_owned();
+        let peers = replica.clone();
+        let gateway = Gateway::serve(
+            endpoint.clone(),
+            cluster_name,
+            Limits::default(),
+            service.clone(),
+            Arc::new(move |id, connection| peers.accept_peer(id, connection)),
+        );
+        replication::form(&config, &replica).await?;
+        plugins::install(&replica, files).await;
+        let cluster = replica
+            .views()
+            .latest()
+            .cluster()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Self {
+            id: config.node_id,
+            address,
+            cluster,
+            service,
+            gateway,
+            replica,
+            endpoint,
+            _data: data,
+        })
+    }
+
+    /// This node's number.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The address listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The cluster's identity.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Calls a command as `principal`, as a client of this node would: writes go through the
+    /// log, reads are linearizable.
+    pub async fn call<A: AsRef<[u8]>>(
+        &self,
+        principal: &str,
+        command: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Reply, CallError> {
+        let arguments = arguments
+            .into_iter()
+            .map(|argument| argument.as_ref().to_vec().into())
+            .collect();
+        let call = Call {
+            plugin: None,
+            command: command.to_owned(),
+            arguments,
+            consistency: Consistency::Linearizable,
+            once: None,
+            timeout_ms: CALL_TIMEOUT_MS,
+        };
+        self.service.call(principal, call).await
+    }
+
+    /// Waits until this node meets a fault of its own and returns the reason. The node serves
+    /// nothing that needs its disk from then on.
+    pub async fn fault(&self) -> String {
+        self.replica.fault().await
+    }
+
+    /// Hands leadership over, finishes what is in flight, and stops.
+    pub async fn shutdown(self) {
+        self.replica.hand_over(STOP_GRACE).await;
+        self.gateway.shutdown(STOP_GRACE).await;
+        self.replica.shutdown().await;
+        self.endpoint.close(0u32.into(), b"the node stops");
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+fn credentials(config: &Config) -> Result<Credentials, StartError> {
+    let credentials = match &config.pki {
+        Pki::Directory(directory) => hostd_pki::provision(directory, config.node_id)?,
+        Pki::Files { ca, cert, key } => Credentials::load(ca, cert, key)?,
+    };
+    for warning in credentials.warnings() {
+        tracing::warn!("{warning}");
+    }
+    match credentials.identity() {
+        Identity::Node { id, .. } if *id == config.node_id => Ok(credentials),
+        found => Err(StartError::WrongCertificate {
+            found: found.clone(),
+            node: config.node_id,
+        }),
+    }
+}

@@ -1,0 +1,185 @@
+//! The one function that every request runs through, whichever door it came in by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostd_machine::{Budget, Fault, View, Views};
+use hostd_protocol::{
+    Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, RejectionCode,
+    Reply, Request, Response,
+};
+use hostd_replica::Replica;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// The longest that a client may ask a node to try.
+const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+
+/// Long queries that run at the same time. Their threads are apart from those that serve.
+const LONG_QUERIES_MAX: usize = 2;
+
+/// Answers requests. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct Service {
+    replica: Replica,
+    views: Views,
+    open_reads: bool,
+    long_queries: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(crate) fn new(replica: Replica, open_reads: bool) -> Self {
+        let views = replica.views();
+        Self {
+            replica,
+            views,
+            open_reads,
+            long_queries: Arc::new(Semaphore::new(LONG_QUERIES_MAX)),
+        }
+    }
+
+    /// Calls a command: a write through the log, a read on the local state once that is as fresh
+    /// as asked.
+    pub(crate) async fn call(&self, principal: &str, call: Call) -> Result<Reply, CallError> {
+        let timeout = Duration::from_millis(u64::from(call.timeout_ms)).min(TIMEOUT_MAX);
+        let deadline = Instant::now() + timeout;
+        match self.access(&call, deadline).await? {
+            Access::Write => {
+                let Call {
+                    plugin,
+                    command,
+                    arguments,
+                    once,
+                    ..
+                } = call;
+                let principal = principal.to_owned();
+                let command = Command::Call {
+                    principal,
+                    plugin,
+                    command,
+                    arguments,
+                    once,
+                };
+                Ok(self.replica.write(command, deadline).await??)
+            }
+            Access::Read => {
+                if call.consistency == Consistency::Linearizable && !self.open_reads {
+                    self.replica.read_barrier(deadline).await?;
+                }
+                Ok(self.query(call).await??)
+            }
+        }
+    }
+
+    /// Whether the command reads or writes. This node may not have applied the installation of
+    /// its plugin yet, so an unknown command is looked up again once the node is up to date.
+    async fn access(&self, call: &Call, deadline: Instant) -> Result<Access, CallError> {
+        match resolve(&self.views.latest(), call) {
+            Err(CallError::Rejected(rejection))
+                if rejection.code == RejectionCode::UnknownCommand =>
+            {
+                self.replica.read_barrier(deadline).await?;
+                resolve(&self.views.latest(), call)
+            }
+            resolved => resolved,
+        }
+    }
+
+    async fn query(&self, call: Call) -> Result<Outcome, CallError> {
+        let outcome = run_query(&self.views.latest(), &call, Budget::Short)?;
+        if !matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::FuelExhausted) {
+            return Ok(outcome);
+        }
+        let _running = self
+            .long_queries
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        let view = self.views.latest();
+        tokio::task::spawn_blocking(move || run_query(&view, &call, Budget::Full))
+            .await
+            .unwrap_or_else(|_| Err(failure(FailureCode::Fault, "the query's thread died")))
+    }
+
+    async fn open_session(&self, principal: &str) -> Result<u64, CallError> {
+        let command = Command::OpenSession {
+            principal: principal.to_owned(),
+        };
+        match self
+            .replica
+            .write(command, Instant::now() + TIMEOUT_MAX / 6)
+            .await??
+        {
+            Reply::Integer(session) => Ok(session as u64),
+            _ => Err(failure(
+                FailureCode::Fault,
+                "a session opened without a number",
+            )),
+        }
+    }
+}
+
+impl hostd_gateway::Service for Service {
+    async fn handle(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
+        match request {
+            Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
+            Request::OpenSession => self.open_session(principal).await.map(Response::Session),
+            Request::CloseSession { session } => {
+                let command = Command::CloseSession {
+                    principal: principal.to_string(),
+                    session,
+                };
+                self.replica
+                    .write(command, Instant::now() + TIMEOUT_MAX / 6)
+                    .await??;
+                Ok(Response::Done)
+            }
+            Request::Commands => Ok(Response::Commands(self.views.latest().descriptions())),
+            Request::Status { all } => Ok(Response::Status(self.replica.status(all).await)),
+            Request::Members => Ok(Response::Members(self.replica.members())),
+            Request::Member(change) => {
+                tracing::info!(
+                    principal = &**principal,
+                    ?change,
+                    "membership change asked for"
+                );
+                self.replica
+                    .change_membership(change, Instant::now() + TIMEOUT_MAX / 2)
+                    .await?;
+                Ok(Response::Done)
+            }
+        }
+    }
+}
+
+fn resolve(view: &View, call: &Call) -> Result<Access, CallError> {
+    Ok(view
+        .resolve(call.plugin.as_deref(), &call.command, &call.arguments)?
+        .access)
+}
+
+fn run_query(view: &View, call: &Call, budget: Budget) -> Result<Outcome, CallError> {
+    view.query(
+        call.plugin.as_deref(),
+        &call.command,
+        &call.arguments,
+        budget,
+    )
+    .map_err(|fault| match fault {
+        Fault::Instances(_) => failure(
+            FailureCode::Overloaded,
+            "too many queries at once; try again in a moment",
+        ),
+        fault => {
+            tracing::error!(%fault, "a query failed");
+            failure(
+                FailureCode::Fault,
+                "this node cannot read its state; ask another",
+            )
+        }
+    })
+}
+
+fn failure(code: FailureCode, message: &str) -> CallError {
+    Failure::new(code, message).into()
+}

@@ -1,0 +1,41 @@
+//! hostd's deterministic heart: log entries in, outcomes and state out.
+//!
+//! Every replica gives the same [`Machine`] the same entries and reaches the same state, the
+//! same outcomes and the same fuel, whatever its clock, its threads or its restarts. The rules
+//! that make it so are in `docs/determinism.md`; the short form: the log and the state at a
+//! checkpoint are the only inputs.
+//!
+//! This crate must not know: clocks, entropy, threads, sockets, async runtimes, consensus. Time
+//! and seed arrive inside the entry; the disk is a [`redb::StorageBackend`] given from outside;
+//! work that may run elsewhere ([`FlushJob`], queries on a [`View`]) is handed out as values.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod catalogue;
+mod fault;
+mod imports;
+mod machine;
+mod plugin;
+mod query;
+mod random;
+mod reply;
+mod sessions;
+mod snapshot;
+mod store;
+mod system;
+mod timers;
+mod wasm;
+
+pub use catalogue::Catalogue;
+pub use fault::{Fault, OpenError};
+pub use machine::{Applied, Durable, Event, Input, Machine, Position};
+pub use plugin::{Plugin, PluginError};
+pub use query::{Budget, View, Views};
+pub use snapshot::{InstallError, SnapshotReader};
+pub use store::{FlushJob, Flushed, Revision};
+pub use wasm::Engine;
+
+/// Version of hostd's own rules, part of the engine identity: fuel of host calls, generator,
+/// layout of the state. Two nodes with different rules would compute different results.
+pub const RULES_VERSION: u32 = 1;

@@ -1,0 +1,254 @@
+//! The machine: opened on a state database, fed with log entries in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hostd_protocol::{Entry, Limits, Outcome};
+use redb::StorageBackend;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::Catalogue;
+use crate::query::{View, Views};
+use crate::sessions::Sessions;
+use crate::store::{Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
+use crate::system::System;
+use crate::wasm::{Engine, Instance};
+use crate::{Fault, OpenError};
+
+/// A log entry's identity: Raft's log id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// Term in which a leader proposed it; a term has one leader at most.
+    pub term: u64,
+    /// Its place in the log.
+    pub index: u64,
+}
+
+/// What a log entry holds, as far as the machine is concerned.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// An entry of hostd's own.
+    Entry(Entry),
+    /// The cluster's members, opaque here; kept as state so that a snapshot carries them.
+    Membership(&'a [u8]),
+    /// Nothing: a new leader's first entry.
+    Blank,
+}
+
+/// What applying one entry came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// One for each command of a batch; empty for other entries.
+    pub outcomes: Vec<Outcome>,
+    /// Fuel of each command.
+    pub fuel: Vec<u64>,
+    /// Events of the commands that took effect, in order.
+    pub events: Vec<Event>,
+    /// The write to disk that a checkpoint asks for.
+    pub flush: Option<FlushJob>,
+    /// This node's state at the previous checkpoint differs from the leader's.
+    pub diverged: bool,
+}
+
+/// Something a plugin told its subscribers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// The topic.
+    pub topic: String,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// What is on disk: the state at the last durable checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// The entry whose application made it; `None` before the first.
+    pub position: Option<Position>,
+    /// The members at that point.
+    pub membership: Option<Vec<u8>>,
+    /// Digest of the state.
+    pub digest: [u8; 32],
+}
+
+/// The replicated state machine of one node. One thread owns it; readers use [`Views`].
+pub struct Machine {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) store: Store,
+    /// `None` only while a command runs, which holds them.
+    pub(crate) layers: Option<Layers>,
+    pub(crate) system: System,
+    pub(crate) sessions: Sessions,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) limits: Arc<Limits>,
+    /// Instances for log commands, by plugin. Dropped at every checkpoint.
+    pub(crate) instances: HashMap<u32, Instance>,
+    pub(crate) position: Option<Position>,
+    durable: Durable,
+    /// Members at the checkpoint that is being written.
+    frozen_membership: Option<Vec<u8>>,
+    views: Views,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Machine")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Opens the state database, creating it when it is empty, and verifies all of it.
+    ///
+    /// # Errors
+    /// [`OpenError::Corrupt`] when the file is not exactly what was written.
+    pub fn open(engine: Arc<Engine>, backend: impl StorageBackend) -> Result<Self, OpenError> {
+        let (store, checkpoint) = Store::open(backend)?;
+        let parts = Parts::load(&engine, &store, &checkpoint)?;
+        let views = Views::new(Arc::new(View::new(&engine, &parts)));
+        Ok(Self {
+            engine,
+            store,
+            layers: Some(parts.layers),
+            system: parts.system,
+            sessions: parts.sessions,
+            catalogue: parts.catalogue,
+            limits: parts.limits,
+            instances: HashMap::new(),
+            position: checkpoint.position,
+            durable: parts.durable,
+            frozen_membership: None,
+            views,
+        })
+    }
+
+    /// The last entry applied.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// What is on disk.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Where queries find the newest published state.
+    pub fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    /// Makes everything applied so far visible to queries. Called after each group of entries
+    /// rather than after each, because the state shares structure with its views: the first
+    /// change of a shared part copies it.
+    pub fn publish(&self) {
+        self.views.publish(Arc::new(View {
+            engine: Arc::clone(&self.engine),
+            position: self.position,
+            time: self.system.running.time,
+            layers: self.layers().clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            limits: Arc::clone(&self.limits),
+            cluster: self
+                .system
+                .founding
+                .as_ref()
+                .map(|founding| founding.cluster.clone()),
+            founded: self.system.founding.as_ref().map(|founding| founding.time),
+        }));
+    }
+
+    /// Takes in that a checkpoint is on disk.
+    pub fn flushed(&mut self, flushed: Flushed) {
+        let Flushed { checkpoint, base } = flushed;
+        let layers = self.layers.as_mut().expect("no command is running");
+        layers.base = Arc::new(base);
+        layers.frozen = None;
+        self.durable = Durable {
+            position: checkpoint.position,
+            membership: self.frozen_membership.take(),
+            digest: checkpoint.digest,
+        };
+    }
+
+    /// Freezes the state as it is after the entry at `position` and hands out its write to disk.
+    pub(crate) fn freeze(&mut self, position: Position) -> Result<FlushJob, Fault> {
+        let layers = self.layers.as_mut().expect("no command is running");
+        if layers.frozen.is_some() {
+            return Err(Fault::Misuse(
+                "a checkpoint before the previous one is on disk".into(),
+            ));
+        }
+        let revision = Revision {
+            index: position.index,
+            position: 0,
+        };
+        self.sessions.sweep(self.system.running.time, &self.limits);
+        self.sessions.save(layers, revision);
+        self.system.save(layers, revision);
+        let changes = std::mem::take(&mut layers.active);
+        layers.frozen = Some(changes.clone());
+        self.frozen_membership.clone_from(&self.system.membership);
+        Ok(FlushJob {
+            database: self.store.database(),
+            changes,
+            position,
+            digest: StateDigest::from_bytes(&self.durable.digest),
+        })
+    }
+
+    /// Takes over the database's content after something else than a flush replaced it.
+    pub(crate) fn reload(&mut self, checkpoint: &Checkpoint) -> Result<(), Fault> {
+        let parts = Parts::load(&self.engine, &self.store, checkpoint)?;
+        self.instances.clear();
+        self.layers = Some(parts.layers);
+        self.system = parts.system;
+        self.sessions = parts.sessions;
+        self.catalogue = parts.catalogue;
+        self.limits = parts.limits;
+        self.position = checkpoint.position;
+        self.durable = parts.durable;
+        self.frozen_membership = None;
+        self.publish();
+        Ok(())
+    }
+
+    pub(crate) fn layers(&self) -> &Layers {
+        self.layers.as_ref().expect("no command is running")
+    }
+}
+
+/// What a durable checkpoint holds, loaded.
+pub(crate) struct Parts {
+    pub(crate) layers: Layers,
+    pub(crate) system: System,
+    sessions: Sessions,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) durable: Durable,
+}
+
+impl Parts {
+    fn load(engine: &Engine, store: &Store, checkpoint: &Checkpoint) -> Result<Self, Fault> {
+        let layers = Layers::new(store.base()?);
+        let system = System::load(&layers)?;
+        if let Some(founding) = &system.founding {
+            Engine::honour(&founding.engine)?;
+        }
+        let durable = Durable {
+            position: checkpoint.position,
+            membership: system.membership.clone(),
+            digest: checkpoint.digest,
+        };
+        Ok(Self {
+            sessions: Sessions::load(&layers)?,
+            catalogue: Arc::new(Catalogue::load(engine, &layers)?),
+            limits: Arc::new(system.limits()),
+            layers,
+            system,
+            durable,
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! A compiled plugin, and everything that can be wrong with one.
+
+use hostd_protocol::PluginDescription;
+use thiserror::Error;
+use wasmtime::component::{Component, InstancePre};
+use wit_component::ComponentEncoder;
+
+use crate::imports;
+use crate::wasm::{Engine, HostState, Stop, describe};
+
+/// Bounds for the code that runs while a plugin is looked at, before it is part of a cluster.
+const DESCRIBE_FUEL: u64 = 50_000_000;
+const DESCRIBE_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Commands that one plugin may have.
+const COMMANDS_MAX: usize = 1_000;
+
+const EXPORTS: [&str; 5] = ["describe", "apply", "query", "wake", "migrate"];
+
+/// A validated and compiled component.
+pub struct Plugin {
+    digest: [u8; 32],
+    description: PluginDescription,
+    pub(crate) instance: InstancePre<HostState>,
+}
+
+/// What is wrong with a component.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PluginError {
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The bytes are something else.
+    #[error("not WebAssembly: the file does not start with \\0asm")]
+    NotWebAssembly,
+    /// The bytes start as WebAssembly and then do not hold.
+    #[error("not valid WebAssembly (truncated or damaged?): {0}")]
+    Invalid(String),
+    /// A core module that was not made for the world.
+    #[error(
+        "a core module without the metadata of hostd's world; build it with hostd-sdk, or hand in a component: {0}"
+    )]
+    CoreModule(String),
+    /// The component asks for what the world lacks.
+    #[error("the component imports `{name}`, which hostd does not provide; it provides {provided}")]
+    UnknownImport {
+        /// The import's name.
+        name: String,
+        /// What can be imported.
+        provided: String,
+    },
+    /// The component is of another world.
+    #[error(
+        "the component does not export `{0}`: it was made for another world than hostd:plugin/plugin"
+    )]
+    MissingExport(&'static str),
+    /// Names fit but types do not.
+    #[error("an import or export has other types than hostd:plugin/plugin: {0}")]
+    WrongTypes(String),
+    /// The component does not run, or describes itself in a way that cannot be used.
+    #[error("the plugin's description cannot be used: {0}")]
+    Description(String),
+    /// It needs more than this build can give any plugin.
+    #[error("the component needs more than a plugin may have: {0}")]
+    Resources(String),
+}
+
+impl PluginError {
+    /// The part that does not depend on a library's wording, fit for a replicated outcome.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            PluginError::Empty | PluginError::NotWebAssembly | PluginError::Invalid(_) => {
+                "not a WebAssembly component"
+            }
+            PluginError::CoreModule(_) => "a core module, not a component",
+            PluginError::UnknownImport { .. } => {
+                "the component imports what hostd does not provide"
+            }
+            PluginError::MissingExport(_) | PluginError::WrongTypes(_) => {
+                "the component was made for another world"
+            }
+            PluginError::Description(_) => "the plugin's description cannot be used",
+            PluginError::Resources(_) => "the component needs more than a plugin may have",
+        }
+    }
+}
+
+impl Plugin {
+    /// Turns a file's bytes into a component's: a component stays as it is, a core module with
+    /// the world's metadata is wrapped.
+    pub fn component_bytes(file: &[u8]) -> Result<Vec<u8>, PluginError> {
+        if file.is_empty() {
+            return Err(PluginError::Empty);
+        }
+        if !file.starts_with(b"\0asm") {
+            return Err(PluginError::NotWebAssembly);
+        }
+        if wasmparser::Parser::is_core_wasm(file) {
+            wasmparser::validate(file).map_err(|error| PluginError::Invalid(error.to_string()))?;
+            let encode = || {
+                ComponentEncoder::default()
+                    .module(file)?
+                    .validate(true)
+                    .encode()
+            };
+            return encode().map_err(|error| PluginError::CoreModule(format!("{error:#}")));
+        }
+        wasmparser::validate(file).map_err(|error| PluginError::Invalid(error.to_string()))?;
+        Ok(file.to_vec())
+    }
+
+    pub(crate) fn compile(
+        engine: &Engine,
+        component: &[u8],
+        digest: [u8; 32],
+    ) -> Result<Self, PluginError> {
+        let component = Self::component_bytes(component)?;
+        let component = Component::from_binary(&engine.wasmtime, &component)
+            .map_err(|error| PluginError::Resources(format!("{error:#}")))?;
+        check_names(engine, &component)?;
+        let instance = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| PluginError::WrongTypes(format!("{error:#}")))?;
+        let description = describe(engine, &instance, DESCRIBE_MEMORY_BYTES, DESCRIBE_FUEL)
+            .map_err(|stop| match stop {
+                Stop::Rejected(rejection) => PluginError::Description(rejection.to_string()),
+                Stop::Fault(fault) => PluginError::Resources(fault.to_string()),
+            })?;
+        check_description(&description)?;
+        Ok(Self {
+            digest,
+            description,
+            instance,
+        })
+    }
+
+    /// BLAKE3 of the component.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// What the plugin says about itself.
+    pub fn description(&self) -> &PluginDescription {
+        &self.description
+    }
+}
+
+fn check_names(engine: &Engine, component: &Component) -> Result<(), PluginError> {
+    let component_type = component.component_type();
+    for (name, _) in component_type.imports(&engine.wasmtime) {
+        if !imports::INTERFACES.contains(&name) {
+            return Err(PluginError::UnknownImport {
+                name: name.to_owned(),
+                provided: imports::INTERFACES.join(", "),
+            });
+        }
+    }
+    let exports: Vec<&str> = component_type
+        .exports(&engine.wasmtime)
+        .map(|(name, _)| name)
+        .collect();
+    match EXPORTS.into_iter().find(|name| !exports.contains(name)) {
+        Some(missing) => Err(PluginError::MissingExport(missing)),
+        None => Ok(()),
+    }
+}
+
+fn check_description(description: &PluginDescription) -> Result<(), PluginError> {
+    let bad = |what: String| Err(PluginError::Description(what));
+    if !is_name(&description.name) {
+        return bad(format!(
+            "the name {:?} is not a lowercase letter followed by lowercase letters, digits and dashes",
+            description.name
+        ));
+    }
+    if description.commands.len() > COMMANDS_MAX {
+        return bad(format!("more than {COMMANDS_MAX} commands"));
+    }
+    let mut names: Vec<&str> = description
+        .commands
+        .iter()
+        .map(|command| command.name.as_str())
+        .collect();
+    names.sort_unstable();
+    if let Some(name) = names.iter().find(|name| !is_name(name)) {
+        return bad(format!(
+            "the command name {name:?} is not lowercase letters, digits and dashes"
+        ));
+    }
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => bad(format!("two commands are named {:?}", pair[0])),
+        None => Ok(()),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+        && bytes.all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+        })
+        && name.len() <= 64
+}

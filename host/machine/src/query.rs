@@ -1,0 +1,218 @@
+//! Reading: queries run on an immutable view, beside apply and beside each other.
+
+use std::sync::{Arc, RwLock};
+
+use hostd_protocol::{
+    Access, CommandDescription, Limits, Outcome, PluginDescription, Rejection, RejectionCode,
+    TimeNs,
+};
+use serde_bytes::ByteBuf;
+
+use crate::apply::check_arguments;
+use crate::catalogue::{Catalogue, Installed};
+use crate::machine::{Parts, Position};
+use crate::random::Generator;
+use crate::store::Layers;
+use crate::wasm::{Engine, Instance, Stop, Task};
+use crate::{Fault, timers};
+
+/// Idle query instances kept for each plugin.
+const IDLE_MAX: usize = 4;
+
+/// Fuel of a query that must not hold up its thread: about a millisecond.
+const SHORT_FUEL: u64 = 1_000_000;
+
+/// How long a query may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// About a millisecond; then it is rejected with `fuel_exhausted` and may be run again with
+    /// the full budget elsewhere. A query has no effects, so running it twice does no harm.
+    Short,
+    /// What a command may use.
+    Full,
+}
+
+/// The state after some entry, frozen.
+pub struct View {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) position: Option<Position>,
+    pub(crate) time: TimeNs,
+    pub(crate) layers: Layers,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) founded: Option<TimeNs>,
+}
+
+/// Where the newest published view is found. Cloning is cheap; all clones see the same.
+#[derive(Clone)]
+pub struct Views(Arc<RwLock<Arc<View>>>);
+
+impl Views {
+    pub(crate) fn new(view: Arc<View>) -> Self {
+        Self(Arc::new(RwLock::new(view)))
+    }
+
+    pub(crate) fn publish(&self, view: Arc<View>) {
+        let old = std::mem::replace(
+            &mut *self.0.write().expect("no panic holds this lock"),
+            view,
+        );
+        // Dropped outside the lock: it may hold the last reference to a large map.
+        drop(old);
+    }
+
+    /// The newest view.
+    pub fn latest(&self) -> Arc<View> {
+        Arc::clone(&self.0.read().expect("no panic holds this lock"))
+    }
+}
+
+impl View {
+    pub(crate) fn new(engine: &Arc<Engine>, parts: &Parts) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            position: parts.durable.position,
+            time: parts.system.running.time,
+            layers: parts.layers.clone(),
+            catalogue: Arc::clone(&parts.catalogue),
+            limits: Arc::clone(&parts.limits),
+            cluster: parts
+                .system
+                .founding
+                .as_ref()
+                .map(|founding| founding.cluster.clone()),
+            founded: parts.system.founding.as_ref().map(|founding| founding.time),
+        }
+    }
+
+    /// The last entry that this view includes.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Time of the last command that this view includes.
+    pub fn time(&self) -> TimeNs {
+        self.time
+    }
+
+    /// The cluster's identity, once it is founded.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// Time of the cluster's first command.
+    pub fn founded(&self) -> Option<TimeNs> {
+        self.founded
+    }
+
+    /// Limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The plugins.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Every plugin's description, sorted by name.
+    pub fn descriptions(&self) -> Vec<PluginDescription> {
+        self.catalogue
+            .plugins()
+            .map(|(description, _)| description.clone())
+            .collect()
+    }
+
+    /// When the first timer is due.
+    pub fn next_timer(&self) -> Result<Option<TimeNs>, Fault> {
+        Ok(timers::first(&self.layers)?.map(|timer| timer.due))
+    }
+
+    /// Finds a command and checks what can be checked without running it. A write that passes
+    /// here can still be refused at apply, where the catalogue may be another.
+    pub fn resolve(
+        &self,
+        plugin: Option<&str>,
+        command: &str,
+        arguments: &[ByteBuf],
+    ) -> Result<&CommandDescription, Rejection> {
+        let description = self.catalogue.resolve(plugin, command)?.description();
+        check_arguments(description, arguments, &self.limits)?;
+        Ok(description)
+    }
+
+    /// Runs a read command. Takes as long as the command does, in the caller's thread.
+    ///
+    /// Random numbers drawn in a query are the same for the same state.
+    pub fn query(
+        &self,
+        plugin: Option<&str>,
+        command: &str,
+        arguments: &[ByteBuf],
+        budget: Budget,
+    ) -> Result<Outcome, Fault> {
+        let target = match self.catalogue.resolve(plugin, command) {
+            Ok(target) => target,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let description = target.description();
+        if let Err(rejection) = check_arguments(description, arguments, &self.limits) {
+            return Ok(Err(rejection));
+        }
+        if description.access == Access::Write {
+            let message = format!("'{}' is a write command", description.name);
+            return Ok(Err(Rejection::new(RejectionCode::ReadOnly, message)));
+        }
+        let mut instance = match self.instance(&target.installed) {
+            Ok(instance) => instance,
+            Err(Stop::Rejected(rejection)) => return Ok(Err(rejection)),
+            Err(Stop::Fault(fault)) => return Err(fault),
+        };
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&self.time.to_le_bytes());
+        let task = Task {
+            plugin: target.installed.id,
+            plugin_name: Arc::clone(&target.installed.name),
+            access: Access::Read,
+            now: self.time,
+            generator: Generator::new(&seed, u32::MAX, 0),
+            layers: self.layers.clone(),
+            limits: Arc::clone(&self.limits),
+            fuel_max: match budget {
+                Budget::Short => self.limits.fuel_per_command.min(SHORT_FUEL),
+                Budget::Full => self.limits.fuel_per_command,
+            },
+        };
+        let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
+        let finished = instance.call(task, Arc::clone(&target.command), arguments);
+        if !instance.poisoned {
+            let mut idle = target
+                .installed
+                .idle
+                .lock()
+                .expect("no panic holds this lock");
+            if idle.len() < IDLE_MAX {
+                idle.push(instance);
+            }
+        }
+        finished.outcome
+    }
+
+    fn instance(&self, installed: &Installed) -> Result<Instance, Stop> {
+        let idle = installed
+            .idle
+            .lock()
+            .expect("no panic holds this lock")
+            .pop();
+        match idle {
+            Some(instance) => Ok(instance),
+            None => Instance::new(
+                &self.engine,
+                &installed.plugin.instance,
+                self.limits.memory_bytes_max,
+                self.limits.fuel_per_command,
+            ),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Snapshots: a durable checkpoint as a sequence of chunks, and back.
+//!
+//! Chunks are postcard-encoded [`Chunk`]s: one head, the rows in key order, one end with the
+//! digest. Neither side ever holds more than one chunk.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::Fault;
+use crate::machine::{Machine, Position};
+use crate::store::{Checkpoint, Row, StateDigest, database, rows_table};
+
+/// Size from which a chunk is handed over.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Version of the sequence of chunks.
+const FORMAT: u32 = 1;
+
+/// A row's key and its stored form.
+type Pair = (Vec<u8>, Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+enum Chunk {
+    Head {
+        format: u32,
+        position: Position,
+    },
+    /// Keys with rows as they are stored.
+    Rows(#[serde(with = "pairs")] Vec<Pair>),
+    End {
+        rows: u64,
+        digest: [u8; 32],
+    },
+}
+
+/// Pairs of byte strings, encoded as bytes rather than as sequences of numbers.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    use super::Pair;
+
+    pub(super) fn serialize<S: Serializer>(
+        pairs: &[Pair],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let pairs: Vec<(&Bytes, &Bytes)> = pairs
+            .iter()
+            .map(|(key, row)| (Bytes::new(key), Bytes::new(row)))
+            .collect();
+        pairs.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Pair>, D::Error> {
+        let pairs = Vec::<(ByteBuf, ByteBuf)>::deserialize(deserializer)?;
+        Ok(pairs
+            .into_iter()
+            .map(|(key, row)| (key.into_vec(), row.into_vec()))
+            .collect())
+    }
+}
+
+/// Why a snapshot was not installed. The state is as it was before.
+#[derive(Debug, Error)]
+pub enum InstallError {
+    /// The snapshot's bytes could not be read.
+    #[error("reading the snapshot: {0}")]
+    Read(#[from] std::io::Error),
+    /// The snapshot is not what its sender had: truncated, altered, or of another format.
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(String),
+    /// This node's own failure.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// The chunks of the last durable checkpoint, in order. Holds a read transaction: later flushes
+/// go on beside it. Each item is one chunk's bytes.
+pub struct SnapshotReader {
+    position: Position,
+    digest: [u8; 32],
+    rows: redb::Range<'static, &'static [u8], &'static [u8]>,
+    sent_rows: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Rows,
+    Done,
+}
+
+impl SnapshotReader {
+    /// The entry whose application made the checkpoint.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    fn rows(&mut self) -> Result<Chunk, Fault> {
+        let mut pairs = Vec::new();
+        let mut bytes = 0;
+        while bytes < CHUNK_BYTES {
+            let Some(item) = self.rows.next() else { break };
+            let (key, row) = item?;
+            // A damaged row must not travel.
+            Row::decode(key.value(), row.value())?;
+            bytes += key.value().len() + row.value().len();
+            pairs.push((key.value().to_vec(), row.value().to_vec()));
+        }
+        self.sent_rows += pairs.len() as u64;
+        if pairs.is_empty() {
+            self.stage = Stage::Done;
+            return Ok(Chunk::End {
+                rows: self.sent_rows,
+                digest: self.digest,
+            });
+        }
+        Ok(Chunk::Rows(pairs))
+    }
+}
+
+impl Iterator for SnapshotReader {
+    type Item = Result<Vec<u8>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let chunk = match self.stage {
+            Stage::Head => {
+                self.stage = Stage::Rows;
+                Ok(Chunk::Head {
+                    format: FORMAT,
+                    position: self.position,
+                })
+            }
+            Stage::Rows => self.rows(),
+            Stage::Done => return None,
+        };
+        if chunk.is_err() {
+            self.stage = Stage::Done;
+        }
+        Some(
+            chunk.map(|chunk| {
+                postcard::to_allocvec(&chunk).expect("chunks have a postcard encoding")
+            }),
+        )
+    }
+}
+
+impl Machine {
+    /// A snapshot of the last durable checkpoint; `None` before the first.
+    pub fn snapshot(&self) -> Result<Option<SnapshotReader>, Fault> {
+        let Some(position) = self.durable().position else {
+            return Ok(None);
+        };
+        let table = rows_table(&self.store.database())?;
+        Ok(Some(SnapshotReader {
+            position,
+            digest: self.durable().digest,
+            rows: table.range::<&[u8]>(..)?,
+            sent_rows: 0,
+            stage: Stage::Head,
+        }))
+    }
+
+    /// Replaces the whole state by a snapshot's, in one transaction: afterwards, and after any
+    /// crash, the state is either the old or the new one.
+    ///
+    /// # Errors
+    /// [`InstallError::Damaged`] when the chunks are not exactly one whole snapshot. A flush that
+    /// was handed out must be given back before.
+    pub fn install(
+        &mut self,
+        chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
+    ) -> Result<(), InstallError> {
+        let checkpoint = self.write_snapshot(chunks)?;
+        self.reload(&checkpoint)?;
+        Ok(())
+    }
+
+    fn write_snapshot(
+        &self,
+        mut chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
+    ) -> Result<Checkpoint, InstallError> {
+        let damaged = |what: &str| InstallError::Damaged(what.to_owned());
+        let mut next = || -> Result<Chunk, InstallError> {
+            let bytes = chunks.next().ok_or_else(|| damaged("it ends early"))??;
+            postcard::from_bytes(&bytes).map_err(|error| InstallError::Damaged(error.to_string()))
+        };
+        let Chunk::Head { format, position } = next()? else {
+            return Err(damaged("it does not start with a head"));
+        };
+        if format != FORMAT {
+            return Err(InstallError::Damaged(format!(
+                "format {format}; this hostd reads {FORMAT}"
+            )));
+        }
+        let database = self.store.database();
+        let transaction = database.begin_write().map_err(Fault::from)?;
+        database::clear_rows(&transaction)?;
+        let mut digest = StateDigest::default();
+        let mut written = 0u64;
+        {
+            let mut table = database::rows_for_writing(&transaction)?;
+            loop {
+                match next()? {
+                    Chunk::Head { .. } => return Err(damaged("it has two heads")),
+                    Chunk::Rows(pairs) => {
+                        for (key, row) in pairs {
+                            let (_, hash) = Row::decode(&key, &row)
+                                .map_err(|fault| InstallError::Damaged(fault.to_string()))?;
+                            digest.add(&hash);
+                            table
+                                .insert(key.as_slice(), row.as_slice())
+                                .map_err(Fault::from)?;
+                            written += 1;
+                        }
+                    }
+                    Chunk::End {
+                        rows,
+                        digest: expected,
+                    } => {
+                        if rows != written || expected != digest.to_bytes() {
+                            return Err(damaged("its rows do not add up to its digest"));
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        let checkpoint = Checkpoint::new(Some(position), digest);
+        database::put_checkpoint(&transaction, &checkpoint)?;
+        transaction.commit().map_err(Fault::from)?;
+        Ok(checkpoint)
+    }
+}

@@ -1,0 +1,97 @@
+//! A row's value and its form on disk.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::row_hash;
+use crate::Fault;
+
+/// The command that wrote a row: its entry's log index and its position in the entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Revision {
+    /// Log index of the entry.
+    pub index: u64,
+    /// Position of the command in the entry, from 0.
+    pub position: u32,
+}
+
+/// What is stored at a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) revision: Revision,
+    pub(crate) value: Arc<[u8]>,
+}
+
+/// `index` (8 bytes, little-endian), `position` (4), checksum (4), then the value.
+const HEADER_BYTES: usize = 16;
+
+impl Row {
+    /// The row as stored, and its hash for the state digest. The checksum is the hash's first
+    /// four bytes: one computation serves both.
+    pub(crate) fn encode(&self, key: &[u8]) -> (Vec<u8>, [u8; 32]) {
+        let hash = row_hash(key, self.revision, &self.value);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.value.len());
+        bytes.extend_from_slice(&self.revision.index.to_le_bytes());
+        bytes.extend_from_slice(&self.revision.position.to_le_bytes());
+        bytes.extend_from_slice(&hash[..4]);
+        bytes.extend_from_slice(&self.value);
+        (bytes, hash)
+    }
+
+    /// Reads a stored row and verifies its checksum, so that a damaged row is a fault and never
+    /// an answer. Returns the row and its hash.
+    pub(crate) fn decode(key: &[u8], bytes: &[u8]) -> Result<(Self, [u8; 32]), Fault> {
+        let damaged = || Fault::Corrupt(format!("row {} fails its checksum", hex_start(key)));
+        let (header, value) = bytes
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or_else(damaged)?;
+        let (index, rest) = header.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let (position, check) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let revision = Revision {
+            index: u64::from_le_bytes(*index),
+            position: u32::from_le_bytes(*position),
+        };
+        let hash = row_hash(key, revision, value);
+        if check != &hash[..4] {
+            return Err(damaged());
+        }
+        Ok((
+            Self {
+                revision,
+                value: value.into(),
+            },
+            hash,
+        ))
+    }
+}
+
+/// The start of a key for messages: enough to find it, too little to leak a value.
+fn hex_start(key: &[u8]) -> String {
+    format!("{:02x?}", &key[..key.len().min(16)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_stored_row_is_found() {
+        let row = Row {
+            revision: Revision {
+                index: 9,
+                position: 2,
+            },
+            value: Arc::from(*b"value"),
+        };
+        let (bytes, hash) = row.encode(b"key");
+        assert_eq!(Row::decode(b"key", &bytes).unwrap(), (row, hash));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Row::decode(b"key", &damaged).is_err(), "bit {bit}");
+        }
+        assert!(Row::decode(b"other", &bytes).is_err());
+        assert!(Row::decode(b"key", &bytes[..10]).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! Cluster-wide values that are state but belong to no plugin.
+
+use std::sync::Arc;
+
+use hostd_protocol::{EngineIdentity, Limits, TimeNs};
+use serde::{Deserialize, Serialize};
+
+use crate::Fault;
+use crate::store::{Layers, Revision, Table, Writes};
+
+/// What the cluster's first command fixed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Founding {
+    pub(crate) cluster: String,
+    pub(crate) engine: EngineIdentity,
+    pub(crate) limits: Limits,
+    /// Time of the founding command: the cluster's birth.
+    pub(crate) time: TimeNs,
+}
+
+/// Running values. Kept as one row that each checkpoint writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Time of the last command.
+    pub(crate) time: TimeNs,
+    /// Fuel used by all commands since the founding. It is state so that the digest also compares
+    /// fuel, which is the first thing to differ when two engines differ.
+    pub(crate) fuel: u64,
+    /// Number of the next plugin.
+    pub(crate) next_plugin: u32,
+    /// Number of the next session.
+    pub(crate) next_session: u64,
+}
+
+/// The machine's own values.
+pub(crate) struct System {
+    pub(crate) founding: Option<Arc<Founding>>,
+    pub(crate) running: Running,
+    pub(crate) membership: Option<Vec<u8>>,
+}
+
+const FOUNDING: &[u8] = b"founding";
+const RUNNING: &[u8] = b"running";
+const MEMBERSHIP: &[u8] = b"membership";
+
+impl System {
+    pub(crate) fn load(layers: &Layers) -> Result<Self, Fault> {
+        let none = Writes::new();
+        let row = |name: &[u8]| layers.get_with(&none, &Table::System.key(&[name]));
+        Ok(Self {
+            founding: row(FOUNDING)?
+                .map(|bytes| decode(&bytes))
+                .transpose()?
+                .map(Arc::new),
+            running: row(RUNNING)?
+                .map(|bytes| decode(&bytes))
+                .transpose()?
+                .unwrap_or_default(),
+            membership: row(MEMBERSHIP)?.map(|bytes| bytes.to_vec()),
+        })
+    }
+
+    pub(crate) fn found(&mut self, founding: Founding, layers: &mut Layers, revision: Revision) {
+        layers.set(
+            Table::System.key(&[FOUNDING]),
+            Some(encode(&founding).into()),
+            revision,
+        );
+        self.founding = Some(Arc::new(founding));
+    }
+
+    pub(crate) fn set_membership(&mut self, bytes: &[u8], layers: &mut Layers, revision: Revision) {
+        layers.set(
+            Table::System.key(&[MEMBERSHIP]),
+            Some(bytes.into()),
+            revision,
+        );
+        self.membership = Some(bytes.to_vec());
+    }
+
+    /// Puts the running values into the state. Called when a checkpoint freezes it.
+    pub(crate) fn save(&self, layers: &mut Layers, revision: Revision) {
+        layers.set(
+            Table::System.key(&[RUNNING]),
+            Some(encode(&self.running).into()),
+            revision,
+        );
+    }
+
+    /// The limits in force: the founding's, or the defaults before it.
+    pub(crate) fn limits(&self) -> Limits {
+        self.founding
+            .as_ref()
+            .map(|founding| founding.limits.clone())
+            .unwrap_or_default()
+    }
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("state rows have a postcard encoding")
+}
+
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Fault> {
+    postcard::from_bytes(bytes).map_err(|error| Fault::Corrupt(format!("state row: {error}")))
+}

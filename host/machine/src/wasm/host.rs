@@ -1,0 +1,151 @@
+//! What a running command can reach: the data behind every import.
+
+use std::sync::Arc;
+
+use hostd_protocol::{Access, Limits, TimeNs};
+use thiserror::Error;
+use wasmtime::{ResourceLimiter, StoreContextMut};
+
+use crate::random::Generator;
+use crate::store::{Layers, Writes};
+use crate::{Event, Fault};
+
+/// Fuel of any host call, on top of what its bytes cost. About what it takes in time, at one
+/// unit an instruction. Part of the rules: see [`crate::RULES_VERSION`].
+const HOST_CALL_FUEL: u64 = 500;
+
+/// Table elements that one instance may have.
+const TABLE_ELEMENTS_MAX: usize = 10_000;
+
+/// Data of a wasmtime store.
+pub(crate) struct HostState {
+    pub(crate) scope: Scope,
+    pub(crate) memory: MemoryLimiter,
+}
+
+/// One command's view of the world, and what it did so far.
+pub(crate) struct Scope {
+    /// `None` between commands.
+    pub(crate) task: Option<Task>,
+    pub(crate) writes: Writes,
+    pub(crate) events: Vec<Event>,
+    /// A failure of this node that a host call met; it outranks whatever the guest makes of it.
+    pub(crate) fault: Option<Fault>,
+    /// Reused for building keys.
+    pub(crate) buffer: Vec<u8>,
+}
+
+/// What a command runs with.
+pub(crate) struct Task {
+    pub(crate) plugin: u32,
+    pub(crate) plugin_name: Arc<str>,
+    pub(crate) access: Access,
+    pub(crate) now: TimeNs,
+    pub(crate) generator: Generator,
+    pub(crate) layers: Layers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) fuel_max: u64,
+}
+
+/// Why a host call ends the command.
+#[derive(Debug, Error)]
+pub(crate) enum HostStop {
+    #[error("a read command tried to write")]
+    ReadOnly,
+    #[error("{0}")]
+    TooLarge(&'static str),
+    #[error("all fuel used")]
+    Fuel,
+    #[error("over the memory limit")]
+    Memory,
+    #[error("host call outside of a command")]
+    OutsideCommand,
+    #[error("fault of this node")]
+    Fault,
+}
+
+impl Scope {
+    pub(crate) fn new() -> Self {
+        Self {
+            task: None,
+            writes: Writes::new(),
+            events: Vec::new(),
+            fault: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(crate) fn task(&mut self) -> Result<&mut Task, HostStop> {
+        self.task.as_mut().ok_or(HostStop::OutsideCommand)
+    }
+
+    /// The task and the writes of a command that may write.
+    pub(crate) fn writable(&mut self) -> Result<(&mut Task, &mut Writes), HostStop> {
+        let task = self.task.as_mut().ok_or(HostStop::OutsideCommand)?;
+        match task.access {
+            Access::Write => Ok((task, &mut self.writes)),
+            Access::Read => Err(HostStop::ReadOnly),
+        }
+    }
+
+    /// Turns a fault into the end of the command, keeping it for the host.
+    pub(crate) fn keep<T>(&mut self, result: Result<T, Fault>) -> Result<T, HostStop> {
+        result.map_err(|fault| {
+            self.fault = Some(fault);
+            HostStop::Fault
+        })
+    }
+}
+
+/// Takes a host call's fuel from the command: a fixed part and one unit a byte moved.
+pub(crate) fn charge(
+    store: &mut StoreContextMut<'_, HostState>,
+    bytes: usize,
+) -> wasmtime::Result<()> {
+    let left = store.get_fuel()?;
+    let Some(left) = left.checked_sub(HOST_CALL_FUEL + bytes as u64) else {
+        store.set_fuel(0)?;
+        return Err(HostStop::Fuel.into());
+    };
+    store.set_fuel(left)
+}
+
+/// Holds an instance to the replicated memory limit. The pool's own limit is higher, so this one
+/// decides, alike on every node.
+pub(crate) struct MemoryLimiter {
+    pub(crate) bytes_max: usize,
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.bytes_max {
+            Err(HostStop::Memory.into())
+        } else {
+            Ok(true)
+        }
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // The operating system has no memory: this node's own failure, which must not look like
+        // the guest's.
+        Err(error.context(HostStop::Fault))
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS_MAX {
+            Err(HostStop::Memory.into())
+        } else {
+            Ok(true)
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A live instance of a plugin and the calls into it.
+
+use std::sync::Arc;
+
+use hostd_protocol::{Access, Outcome, Rejection, RejectionCode};
+use wasmtime::component::{InstancePre, TypedFunc};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+
+use super::host::MemoryLimiter;
+use super::types::{Description, Refused, Token};
+use super::{Engine, HostState, HostStop, Scope, Task};
+use crate::store::{Layers, Writes};
+use crate::{Event, Fault, reply};
+
+/// Bytes that may be copied out of a guest for one call, so that a list whose items all point at
+/// the same memory cannot become gigabytes here. Part of the rules.
+const LIFTED_BYTES_MAX: usize = 64 << 20;
+
+/// Why a call has no result.
+pub(crate) enum Stop {
+    /// The guest's doing, and the same on every replica.
+    Rejected(Rejection),
+    /// This node's own failure.
+    Fault(Fault),
+}
+
+/// What a command left behind.
+pub(crate) struct Finished {
+    pub(crate) outcome: Result<Outcome, Fault>,
+    /// The state the task came with, unchanged.
+    pub(crate) layers: Layers,
+    /// Empty unless the outcome is ok.
+    pub(crate) writes: Writes,
+    /// Empty unless the outcome is ok.
+    pub(crate) events: Vec<Event>,
+    pub(crate) fuel: u64,
+}
+
+type CallParameters = (Arc<str>, Vec<Vec<u8>>);
+type CallResults = (Result<Vec<Token>, Refused>,);
+
+/// A plugin's instance: its memory lives on from call to call until it is dropped.
+pub(crate) struct Instance {
+    store: Store<HostState>,
+    apply: TypedFunc<CallParameters, CallResults>,
+    query: TypedFunc<CallParameters, CallResults>,
+    wake: TypedFunc<(Vec<u8>,), (Result<(), Refused>,)>,
+    /// A trap leaves guest memory in no defined state; the instance must be dropped.
+    pub(crate) poisoned: bool,
+}
+
+impl Instance {
+    /// A fresh instance. `fuel` bounds the code that runs during instantiation.
+    pub(crate) fn new(
+        engine: &Engine,
+        plugin: &InstancePre<HostState>,
+        memory_bytes: u64,
+        fuel: u64,
+    ) -> Result<Self, Stop> {
+        let (mut store, instance) = instantiate(engine, plugin, memory_bytes, fuel)?;
+        let stop = |error| classify(error, &mut Scope::new());
+        Ok(Self {
+            apply: instance.get_typed_func(&mut store, "apply").map_err(stop)?,
+            query: instance.get_typed_func(&mut store, "query").map_err(stop)?,
+            wake: instance.get_typed_func(&mut store, "wake").map_err(stop)?,
+            store,
+            poisoned: false,
+        })
+    }
+
+    /// Runs a command: `apply` or `query`, as the task's access says.
+    pub(crate) fn call(
+        &mut self,
+        task: Task,
+        command: Arc<str>,
+        arguments: Vec<Vec<u8>>,
+    ) -> Finished {
+        let function = match task.access {
+            Access::Write => self.apply,
+            Access::Read => self.query,
+        };
+        let reply_bytes_max = task.limits.reply_bytes_max as usize;
+        self.run(task, |store| {
+            match function.call(store, (command, arguments))? {
+                (Ok(tokens),) => Ok(reply::assemble(tokens, reply_bytes_max)),
+                (Err(refused),) => Ok(Err(refused.into())),
+            }
+        })
+    }
+
+    /// Runs the timer handler.
+    pub(crate) fn wake(&mut self, task: Task, id: Vec<u8>) -> Finished {
+        let function = self.wake;
+        self.run(task, |store| match function.call(store, (id,))? {
+            (Ok(()),) => Ok(Ok(hostd_protocol::Reply::Ok)),
+            (Err(refused),) => Ok(Err(refused.into())),
+        })
+    }
+
+    fn run(
+        &mut self,
+        task: Task,
+        call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<Outcome>,
+    ) -> Finished {
+        let fuel_max = task.fuel_max;
+        self.store.data_mut().scope.task = Some(task);
+        self.store
+            .set_fuel(fuel_max)
+            .expect("the engine consumes fuel");
+        self.store.set_hostcall_fuel(LIFTED_BYTES_MAX);
+        let result = call(&mut self.store);
+        let fuel = fuel_max - self.store.get_fuel().expect("the engine consumes fuel");
+
+        let scope = &mut self.store.data_mut().scope;
+        let task = scope
+            .task
+            .take()
+            .expect("only this function takes the task");
+        let mut writes = std::mem::take(&mut scope.writes);
+        let mut events = std::mem::take(&mut scope.events);
+        let outcome = match result {
+            // A fault outranks what the guest made of it.
+            _ if scope.fault.is_some() => Err(scope.fault.take().expect("the arm's condition")),
+            Ok(outcome) => Ok(outcome),
+            Err(error) => {
+                self.poisoned = true;
+                match classify(error, scope) {
+                    Stop::Rejected(rejection) => Ok(Err(rejection)),
+                    Stop::Fault(fault) => Err(fault),
+                }
+            }
+        };
+        if !matches!(outcome, Ok(Ok(_))) {
+            writes.clear();
+            events.clear();
+        }
+        Finished {
+            outcome,
+            layers: task.layers,
+            writes,
+            events,
+            fuel,
+        }
+    }
+}
+
+/// Asks a plugin for its description, in an instance of its own.
+pub(crate) fn describe(
+    engine: &Engine,
+    plugin: &InstancePre<HostState>,
+    memory_bytes: u64,
+    fuel: u64,
+) -> Result<hostd_protocol::PluginDescription, Stop> {
+    let (mut store, instance) = instantiate(engine, plugin, memory_bytes, fuel)?;
+    let stop = |error| classify(error, &mut Scope::new());
+    // Typed look-ups fail when an export has other types than the world's.
+    instance
+        .get_typed_func::<CallParameters, CallResults>(&mut store, "apply")
+        .map_err(stop)?;
+    instance
+        .get_typed_func::<CallParameters, CallResults>(&mut store, "query")
+        .map_err(stop)?;
+    instance
+        .get_typed_func::<(Vec<u8>,), (Result<(), Refused>,)>(&mut store, "wake")
+        .map_err(stop)?;
+    instance
+        .get_typed_func::<(u32, Vec<u8>), (Result<Option<Vec<u8>>, Refused>,)>(
+            &mut store, "migrate",
+        )
+        .map_err(stop)?;
+    let describe = instance
+        .get_typed_func::<(), (Description,)>(&mut store, "describe")
+        .map_err(stop)?;
+    let (description,) = describe.call(&mut store, ()).map_err(stop)?;
+    Ok(description.into())
+}
+
+fn instantiate(
+    engine: &Engine,
+    plugin: &InstancePre<HostState>,
+    memory_bytes: u64,
+    fuel: u64,
+) -> Result<(Store<HostState>, wasmtime::component::Instance), Stop> {
+    let memory = MemoryLimiter {
+        bytes_max: memory_bytes as usize,
+    };
+    let mut store = Store::new(
+        &engine.wasmtime,
+        HostState {
+            scope: Scope::new(),
+            memory,
+        },
+    );
+    store.limiter(|state| &mut state.memory);
+    store.set_fuel(fuel).expect("the engine consumes fuel");
+    store.set_hostcall_fuel(LIFTED_BYTES_MAX);
+    let instance = plugin.instantiate(&mut store).map_err(|error| {
+        if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+            Stop::Fault(Fault::Instances(error.to_string()))
+        } else {
+            classify(error, &mut store.data_mut().scope)
+        }
+    })?;
+    Ok((store, instance))
+}
+
+/// Sorts the end of a call into what every replica sees alike and what only this node sees.
+/// Whatever is not known to be this node's own is the guest's: a plugin must never be able to
+/// cause a fault.
+fn classify(error: wasmtime::Error, scope: &mut Scope) -> Stop {
+    if let Some(fault) = scope.fault.take() {
+        return Stop::Fault(fault);
+    }
+    let (code, message) = if let Some(stop) = error.downcast_ref::<HostStop>() {
+        match stop {
+            HostStop::ReadOnly => (RejectionCode::ReadOnly, "a read command tried to write"),
+            HostStop::TooLarge(message) => (RejectionCode::TooLarge, *message),
+            HostStop::Fuel => (RejectionCode::FuelExhausted, FUEL_MESSAGE),
+            HostStop::Memory => (
+                RejectionCode::MemoryExceeded,
+                "the command needs more memory than a plugin may have",
+            ),
+            HostStop::OutsideCommand => (
+                RejectionCode::Trapped,
+                "the plugin called its host outside of a command",
+            ),
+            HostStop::Fault => return Stop::Fault(Fault::Instances(format!("{error:#}"))),
+        }
+    } else {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => (RejectionCode::FuelExhausted, FUEL_MESSAGE),
+            Some(Trap::StackOverflow) => (RejectionCode::Trapped, "stack overflow"),
+            Some(Trap::UnreachableCodeReached) => (
+                RejectionCode::Trapped,
+                "the plugin panicked; its node's log may say why",
+            ),
+            Some(Trap::MemoryOutOfBounds) => {
+                (RejectionCode::Trapped, "memory access out of bounds")
+            }
+            Some(Trap::IntegerDivisionByZero) => (RejectionCode::Trapped, "division by zero"),
+            _ => (
+                RejectionCode::Trapped,
+                "the plugin broke a rule of WebAssembly",
+            ),
+        }
+    };
+    tracing::debug!(
+        code = code.as_str(),
+        error = format!("{error:#}"),
+        "plugin stopped"
+    );
+    Stop::Rejected(Rejection::new(code, message))
+}
+
+const FUEL_MESSAGE: &str = "the command used all of its fuel";

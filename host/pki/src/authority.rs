@@ -1,0 +1,316 @@
+//! The authority: makes itself, and issues certificates.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use hostd_protocol::NodeId;
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use time::{Duration, OffsetDateTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use crate::identity::{ca_common_name, cluster_of_authority};
+use crate::{
+    ADMIN, CA_FILE, CA_KEY_FILE, CA_VALIDITY_DAYS, Credentials, Identity, LEAF_VALIDITY_DAYS,
+    PkiError, RENEW_BEFORE_DAYS, certificate_file, files, key_file,
+};
+
+const KEY_MODE: u32 = 0o600;
+const CERTIFICATE_MODE: u32 = 0o644;
+
+/// How far back a validity begins.
+const BACKDATED: Duration = Duration::DAY;
+
+/// A certificate authority in a pki directory.
+#[derive(Debug)]
+pub struct Authority {
+    directory: PathBuf,
+    cluster: String,
+    issuer: Issuer<'static, KeyPair>,
+    /// Certificates must not outlive what vouches for them.
+    not_after: OffsetDateTime,
+}
+
+/// Whom a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A node.
+    Node(NodeId),
+    /// A client, by name.
+    Client(String),
+}
+
+/// What to do when the certificate is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Fail with [`PkiError::Exists`].
+    Refuse,
+    /// Issue a new one in its place.
+    Replace,
+}
+
+impl Authority {
+    /// Makes an authority, with a random cluster name, and the [`ADMIN`] client certificate.
+    /// Makes the directory where it is missing; fails where it holds an authority.
+    pub fn init(directory: &Path) -> Result<Self, PkiError> {
+        files::create_directory(directory)?;
+        let lock = files::lock(directory)?;
+        for name in [CA_FILE, CA_KEY_FILE] {
+            let path = directory.join(name);
+            if path.exists() {
+                return Err(PkiError::Exists {
+                    path,
+                    hint: "this directory has its authority; choose another with --pki",
+                });
+            }
+        }
+        Self::create(&lock, directory)
+    }
+
+    /// Opens an authority to issue certificates with.
+    pub fn open(directory: &Path) -> Result<Self, PkiError> {
+        let ca_path = directory.join(CA_FILE);
+        let key_path = directory.join(CA_KEY_FILE);
+        if !directory.is_dir() {
+            return Err(PkiError::NoDirectory(directory.to_owned()));
+        }
+        let ca = files::read(&ca_path)?.ok_or(PkiError::NoAuthority(ca_path.clone()))?;
+        let key =
+            files::read(&key_path)?.ok_or_else(|| PkiError::NoAuthorityKey(key_path.clone()))?;
+        let der = CertificateDer::from_pem_slice(&ca)
+            .map_err(|error| PkiError::malformed(&ca_path, error))?;
+        let (_, certificate) = X509Certificate::from_der(&der)
+            .map_err(|error| PkiError::malformed(&ca_path, error))?;
+        let cluster = cluster_of_authority(&certificate).ok_or_else(|| {
+            PkiError::malformed(
+                &ca_path,
+                "its subject does not name a hostd cluster; issue certificates with your own PKI's tools",
+            )
+        })?;
+        let key = std::str::from_utf8(&key)
+            .map_err(|error| PkiError::malformed(&key_path, error))
+            .and_then(|pem| {
+                KeyPair::from_pem(pem).map_err(|error| PkiError::malformed(&key_path, error))
+            })?;
+        if key.public_key_raw() != certificate.public_key().subject_public_key.data.as_ref() {
+            return Err(PkiError::malformed(
+                &key_path,
+                "it is not the key of ca.pem",
+            ));
+        }
+        let not_after = certificate.validity().not_after.to_datetime();
+        Ok(Self {
+            directory: directory.to_owned(),
+            cluster,
+            issuer: Issuer::from_ca_cert_der(&der, key)?,
+            not_after,
+        })
+    }
+
+    /// Opens the directory's authority, and makes it first where there is none. Several processes
+    /// may do so at once: one makes it, all open the same.
+    pub fn open_or_init(directory: &Path) -> Result<Self, PkiError> {
+        files::create_directory(directory)?;
+        let lock = files::lock(directory)?;
+        Self::open_or_create(&lock, directory)
+    }
+
+    /// The cluster's name: 16 hexadecimal digits.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Issues a node's certificate; fails when it has one. Returns the certificate's file.
+    pub fn issue_node(&self, id: NodeId) -> Result<PathBuf, PkiError> {
+        self.issue(&Subject::Node(id), Existing::Refuse)
+    }
+
+    /// Issues a client's certificate; fails when it has one. Returns the certificate's file.
+    pub fn issue_client(&self, name: &str) -> Result<PathBuf, PkiError> {
+        self.issue(&Subject::Client(name.to_owned()), Existing::Refuse)
+    }
+
+    /// Issues a certificate. Returns its file; the key's is [`key_file`].
+    pub fn issue(&self, subject: &Subject, existing: Existing) -> Result<PathBuf, PkiError> {
+        let lock = files::lock(&self.directory)?;
+        self.issue_locked(&lock, subject, existing)
+    }
+
+    fn open_or_create(lock: &File, directory: &Path) -> Result<Self, PkiError> {
+        if directory.join(CA_FILE).exists() {
+            Self::open(directory)
+        } else {
+            Self::create(lock, directory)
+        }
+    }
+
+    fn create(lock: &File, directory: &Path) -> Result<Self, PkiError> {
+        let cluster = random_name()?;
+        let key = KeyPair::generate()?;
+        let now = OffsetDateTime::now_utc();
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = distinguished_name(&ca_common_name(&cluster));
+        parameters.serial_number = Some(random_serial()?);
+        parameters.not_before = now - BACKDATED;
+        parameters.not_after = now + Duration::days(CA_VALIDITY_DAYS);
+        // Issues leaves only.
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = parameters.self_signed(&key)?;
+        // The certificate last: where it is, the key is.
+        files::write(&directory.join(CA_KEY_FILE), &key.serialize_pem(), KEY_MODE)?;
+        files::write(
+            &directory.join(CA_FILE),
+            &certificate.pem(),
+            CERTIFICATE_MODE,
+        )?;
+        let authority = Self::open(directory)?;
+        let admin = Subject::Client(ADMIN.to_owned());
+        authority.issue_locked(lock, &admin, Existing::Replace)?;
+        Ok(authority)
+    }
+
+    fn issue_locked(
+        &self,
+        _lock: &File,
+        subject: &Subject,
+        existing: Existing,
+    ) -> Result<PathBuf, PkiError> {
+        let stem = subject.stem()?;
+        let certificate_path = certificate_file(&self.directory, &stem);
+        let key_path = key_file(&self.directory, &stem);
+        if existing == Existing::Refuse && certificate_path.exists() {
+            return Err(PkiError::Exists {
+                path: certificate_path,
+                hint: "`--replace` issues a new one in its place",
+            });
+        }
+        let key = KeyPair::generate()?;
+        let now = OffsetDateTime::now_utc();
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = distinguished_name(&stem);
+        parameters.serial_number = Some(random_serial()?);
+        parameters.not_before = now - BACKDATED;
+        parameters.not_after = (now + Duration::days(LEAF_VALIDITY_DAYS)).min(self.not_after);
+        parameters.is_ca = IsCa::ExplicitNoCa;
+        parameters.use_authority_key_identifier_extension = true;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if let Subject::Node(id) = subject {
+            parameters
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ServerAuth);
+            let uri = Identity::Node {
+                cluster: self.cluster.clone(),
+                id: *id,
+            }
+            .to_string();
+            parameters.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri)?)];
+        }
+        let certificate = parameters.signed_by(&key, &self.issuer)?;
+        files::write(&key_path, &key.serialize_pem(), KEY_MODE)?;
+        files::write(&certificate_path, &certificate.pem(), CERTIFICATE_MODE)?;
+        Ok(certificate_path)
+    }
+
+    /// Issues what is missing or about to expire. Under the directory's lock.
+    fn ensure(&self, lock: &File, subject: &Subject) -> Result<(), PkiError> {
+        let stem = subject.stem()?;
+        let fresh = |credentials: &Credentials| {
+            credentials.not_after() - OffsetDateTime::now_utc() > Duration::days(RENEW_BEFORE_DAYS)
+                || credentials.not_after() >= self.not_after
+        };
+        match Credentials::load(
+            &self.directory.join(CA_FILE),
+            &certificate_file(&self.directory, &stem),
+            &key_file(&self.directory, &stem),
+        ) {
+            Ok(credentials) if fresh(&credentials) => Ok(()),
+            Ok(_) | Err(PkiError::NotIssued { .. } | PkiError::OutsideValidity { .. }) => self
+                .issue_locked(lock, subject, Existing::Replace)
+                .map(|_| ()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Subject {
+    /// The name of the files, without their ending.
+    fn stem(&self) -> Result<String, PkiError> {
+        match self {
+            Subject::Node(0) => Err(PkiError::NodeId),
+            Subject::Node(id) => Ok(node_stem(*id)),
+            Subject::Client(name) => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+                let fits = (1..=64).contains(&name.len())
+                    && name.bytes().all(plain)
+                    && !name.starts_with(['.', '-'])
+                    // Names whose files would be the authority's, a node's, or another's key.
+                    && name != "ca"
+                    && !name.starts_with("node-")
+                    && !name.ends_with("-key");
+                fits.then(|| name.clone())
+                    .ok_or_else(|| PkiError::ClientName(name.clone()))
+            }
+        }
+    }
+}
+
+/// The name of a node's files, without their ending.
+pub(crate) fn node_stem(id: NodeId) -> String {
+    format!("node-{id}")
+}
+
+/// What a node does when it starts: makes what is missing in the directory and can be made there
+/// (the authority, the node's certificate, the [`ADMIN`] certificate), renews what is about to
+/// expire, and loads the node's credentials.
+///
+/// On a machine that has the cluster's `ca.pem` without its key, the node's certificate must have
+/// been issued elsewhere and copied; otherwise [`PkiError::NoAuthorityKey`] says so.
+pub fn provision(directory: &Path, id: NodeId) -> Result<Credentials, PkiError> {
+    files::create_directory(directory)?;
+    let lock = files::lock(directory)?;
+    let here = directory.join(CA_KEY_FILE).exists();
+    let issued_elsewhere = directory.join(CA_FILE).exists() && !here;
+    if issued_elsewhere && certificate_file(directory, &node_stem(id)).exists() {
+        return Credentials::from_dir_node(directory, id);
+    }
+    let authority = Authority::open_or_create(&lock, directory)?;
+    authority.ensure(&lock, &Subject::Node(id))?;
+    authority.ensure(&lock, &Subject::Client(ADMIN.to_owned()))?;
+    Credentials::from_dir_node(directory, id)
+}
+
+fn distinguished_name(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "hostd");
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], PkiError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        PkiError::Tls(format!(
+            "the operating system gives no random bytes: {error}"
+        ))
+    })?;
+    Ok(bytes)
+}
+
+fn random_name() -> Result<String, PkiError> {
+    Ok(format!("{:016x}", u64::from_be_bytes(random()?)))
+}
+
+/// RFC 5280, section 4.1.2.2: positive, at most 20 octets.
+fn random_serial() -> Result<SerialNumber, PkiError> {
+    let mut bytes: [u8; 16] = random()?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}

@@ -1,0 +1,169 @@
+//! What a plugin says about itself: the source of arity errors, `hostctl commands`, completion
+//! and access rules. The shapes of `wit/types.wit`.
+
+use serde::{Deserialize, Serialize};
+
+/// A plugin's account of itself, as its `describe` export returned it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginDescription {
+    /// The plugin's name: a lowercase letter, then lowercase letters, digits and dashes.
+    pub name: String,
+    /// The plugin's version, for people.
+    pub version: String,
+    /// One line on what the plugin is for.
+    pub summary: String,
+    /// The version of the layout of the plugin's state that this code writes.
+    pub state_version: u32,
+    /// State versions that this code can also read.
+    pub reads_state_versions: Vec<u32>,
+    /// The plugin's commands.
+    pub commands: Vec<CommandDescription>,
+}
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandDescription {
+    /// The name, in lowercase. Callers may use any case.
+    pub name: String,
+    /// Whether it may write.
+    pub access: Access,
+    /// Arguments in order; keyword arguments come after all others and are accepted in any order.
+    pub arguments: Vec<Argument>,
+    /// First line of the command's help.
+    pub summary: String,
+    /// The rest of the command's help; may be empty.
+    pub details: String,
+    /// Example calls, as one would type them.
+    pub examples: Vec<String>,
+}
+
+/// Whether a command may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Runs as a query: adds no log entry and cannot write.
+    Read,
+    /// Runs through the log.
+    Write,
+}
+
+/// One argument of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Argument {
+    /// The name, for usage lines.
+    pub name: String,
+    /// How often and where it may stand.
+    pub kind: ArgumentKind,
+    /// What its text must parse as.
+    pub value: ArgumentType,
+    /// Whether it names a key of the plugin's state.
+    pub is_key: bool,
+}
+
+/// How often and where an argument may stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ArgumentKind {
+    /// Exactly once, by position.
+    Required,
+    /// At most once, by position; all later positional arguments are optional too.
+    Optional,
+    /// One or more times, by position; the last positional argument. Where the argument before it
+    /// is `Repeated` too, the two alternate (`key value [key value ...]`).
+    Repeated,
+    /// `KEYWORD value`, at most once.
+    Keyword(String),
+    /// `KEYWORD` alone, at most once.
+    Flag(String),
+}
+
+/// What an argument's text must parse as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ArgumentType {
+    /// A signed 64-bit decimal number.
+    Integer,
+    /// A floating-point number.
+    Double,
+    /// UTF-8 text.
+    Text,
+    /// Any bytes.
+    Bytes,
+}
+
+impl CommandDescription {
+    /// The usage line, in the style of Redis: `set key value [EX seconds] [NX]`.
+    pub fn usage(&self) -> String {
+        let repeated: Vec<&str> = self
+            .arguments
+            .iter()
+            .filter(|argument| argument.kind == ArgumentKind::Repeated)
+            .map(|argument| argument.name.as_str())
+            .collect();
+        let mut words = vec![self.name.clone()];
+        for argument in &self.arguments {
+            match argument.kind {
+                // Several that repeat alternate: the group is printed once, at its first member.
+                ArgumentKind::Repeated if argument.name == repeated[0] => {
+                    let group = repeated.join(" ");
+                    words.push(format!("{group} [{group} ...]"));
+                }
+                ArgumentKind::Repeated => {}
+                _ => words.push(argument.usage()),
+            }
+        }
+        words.join(" ")
+    }
+
+    /// Checks the number of arguments against the description, without looking at their types.
+    ///
+    /// Returns the reason when no reading of the description admits `count` arguments. A plugin
+    /// still parses what it gets: this is the early, cheap part that every door can do alike.
+    pub fn check_arity(&self, count: usize) -> Result<(), String> {
+        let mut least = 0;
+        let mut most = Some(0usize);
+        let mut group = 0;
+        for argument in &self.arguments {
+            match argument.kind {
+                ArgumentKind::Required => {
+                    least += 1;
+                    most = most.map(|most| most + 1);
+                }
+                ArgumentKind::Optional | ArgumentKind::Flag(_) => most = most.map(|most| most + 1),
+                ArgumentKind::Keyword(_) => most = most.map(|most| most + 2),
+                ArgumentKind::Repeated => {
+                    least += 1;
+                    group += 1;
+                    most = None;
+                }
+            }
+        }
+        let fits = count >= least && most.is_none_or(|most| count <= most);
+        let only_positional = self.arguments.iter().all(|argument| {
+            matches!(
+                argument.kind,
+                ArgumentKind::Required | ArgumentKind::Repeated
+            )
+        });
+        let whole_groups = group < 2
+            || !only_positional
+            || count.saturating_sub(least - group).is_multiple_of(group);
+        if fits && whole_groups {
+            Ok(())
+        } else {
+            Err(format!(
+                "wrong number of arguments; usage: {}",
+                self.usage()
+            ))
+        }
+    }
+}
+
+impl Argument {
+    fn usage(&self) -> String {
+        match &self.kind {
+            ArgumentKind::Required => self.name.clone(),
+            ArgumentKind::Optional => format!("[{}]", self.name),
+            ArgumentKind::Repeated => format!("{0} [{0} ...]", self.name),
+            ArgumentKind::Keyword(keyword) => format!("[{keyword} {}]", self.name),
+            ArgumentKind::Flag(keyword) => format!("[{keyword}]"),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The words every part of hostd shares: what a client asks ([`Request`]), what the log
+//! carries ([`Entry`]), what a command answers ([`Reply`] or [`Rejection`]), and how each is
+//! encoded ([`codec`]).
+//!
+//! This crate does no I/O and must not know who uses it: no sockets, no clock, no consensus,
+//! no WebAssembly.
+
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod description;
+pub mod entry;
+pub mod error;
+pub mod outcome;
+pub mod reply;
+pub mod request;
+pub mod status;
+
+pub use description::{
+    Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription,
+};
+pub use entry::{Batch, Command, EngineIdentity, Entry, Limits, Once};
+pub use error::{CallError, Failure, FailureCode};
+pub use outcome::{Outcome, Rejection, RejectionCode};
+pub use reply::Reply;
+pub use request::{Call, Consistency, MemberChange, Request, Response};
+pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
+
+/// A node's number, 1 or more, chosen by its operator (`--node-id`) and never reused.
+pub type NodeId = u64;
+
+/// A point on the replicated clock: nanoseconds since the Unix epoch.
+///
+/// It is the leader's wall clock at the time it stamped the command, corrected so that it
+/// strictly rises from command to command.
+pub type TimeNs = u64;
+
+/// ALPN protocol of client connections.
+pub const ALPN_CLIENT: &[u8] = b"hostd/1";
+
+/// ALPN protocol of connections between nodes.
+pub const ALPN_PEER: &[u8] = b"hostd-peer/1";
+
+/// Address a node listens on, and a client dials, when nothing else is said.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:11001";

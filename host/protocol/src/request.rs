@@ -1,0 +1,102 @@
+//! What clients ask and what they get, on a QUIC connection with ALPN [`crate::ALPN_CLIENT`].
+//!
+//! A client opens one bidirectional stream and sends frames (see [`crate::codec`]), each a
+//! postcard-encoded `(u64 request id, Request)`. The node answers each, in any order, with
+//! `(u64 request id, Result<Response, CallError>)`. Ids are the client's to choose, unique among
+//! those in flight.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Member, NodeId, NodeStatus, Once, PluginDescription, Reply};
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Call a plugin's command. Answered by [`Response::Reply`].
+    Call(Call),
+    /// Open a session for exactly-once calls. Answered by [`Response::Session`].
+    OpenSession,
+    /// End a session. Answered by [`Response::Done`].
+    CloseSession {
+        /// The session's number.
+        session: u64,
+    },
+    /// Every plugin's description. Answered by [`Response::Commands`].
+    Commands,
+    /// The state of this node, or of every member it can reach. Answered by
+    /// [`Response::Status`].
+    Status {
+        /// Ask the other members too.
+        all: bool,
+    },
+    /// The members as this node knows them. Answered by [`Response::Members`].
+    Members,
+    /// Change the membership. Answered by [`Response::Done`].
+    Member(MemberChange),
+}
+
+/// A call of a plugin's command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The plugin's name; needed where two plugins share the command's name.
+    pub plugin: Option<String>,
+    /// The command's name, in any case.
+    pub command: String,
+    /// The arguments.
+    pub arguments: Vec<serde_bytes::ByteBuf>,
+    /// How fresh a read must be. Ignored for writes.
+    pub consistency: Consistency,
+    /// How a retry of a write is recognised. Ignored for reads.
+    pub once: Option<Once>,
+    /// How long the node may take before it answers `timeout`, in milliseconds.
+    pub timeout_ms: u32,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Consistency {
+    /// Sees every write acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// Sees the node's own state as it is now, however old.
+    Stale,
+}
+
+/// A change of the membership.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// Add a node that is, or soon will be, listening at `address`.
+    Add {
+        /// The node's number.
+        node: NodeId,
+        /// `host:port` that the others dial.
+        address: String,
+        /// Stay a learner instead of becoming a voter once in sync.
+        learner: bool,
+    },
+    /// Make a learner a voter. Refused while it lags.
+    Promote(NodeId),
+    /// Make a voter a learner.
+    Demote(NodeId),
+    /// Remove a node for good.
+    Remove(NodeId),
+    /// Hand leadership to this voter, or to the most up-to-date one.
+    Transfer(Option<NodeId>),
+}
+
+/// A node's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// A command's reply.
+    Reply(Reply),
+    /// The number of the session that was opened.
+    Session(u64),
+    /// Done.
+    Done,
+    /// Every installed plugin's description, sorted by name.
+    Commands(Vec<PluginDescription>),
+    /// One status per member, sorted by node.
+    Status(Vec<NodeStatus>),
+    /// The members, sorted by node.
+    Members(Vec<Member>),
+}

@@ -1,0 +1,92 @@
+//! What a node tells about itself and about its cluster.
+
+use serde::{Deserialize, Serialize};
+
+use crate::NodeId;
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The node's number.
+    pub id: NodeId,
+    /// `host:port` that others dial.
+    pub address: String,
+    /// Whether it counts in the quorum.
+    pub voter: bool,
+    /// Whether it is the leader, as the answering node knows.
+    pub leader: bool,
+}
+
+/// What a node is doing in Raft's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Leads the present term.
+    Leader,
+    /// Follows and votes.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+    /// Has stopped, or could not be asked.
+    Unknown,
+}
+
+/// Whether a node can do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It can.
+    Ok,
+    /// It applies more slowly than the leader commits, or is still catching up.
+    Lagging,
+    /// Its state differs from the majority's; it has stopped serving.
+    Quarantined,
+    /// It did not answer.
+    Unreachable,
+}
+
+/// One row of `hostctl status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node's number.
+    pub id: NodeId,
+    /// `host:port` that others dial.
+    pub address: String,
+    /// hostd's version.
+    pub version: String,
+    /// The node's role.
+    pub role: Role,
+    /// Whether it is the leader.
+    pub leader: bool,
+    /// Raft's current term.
+    pub term: u64,
+    /// Index of the last entry in its log.
+    pub last_log: u64,
+    /// Index of the last entry applied to its state.
+    pub applied: u64,
+    /// Log index of its last durable checkpoint; 0 for none.
+    pub checkpoint: u64,
+    /// Digest of the state at `checkpoint`, in hexadecimal; empty for none.
+    pub digest: String,
+    /// Size of its two database files.
+    pub data_bytes: u64,
+    /// Whether it can do its work.
+    pub health: Health,
+    /// Whether it answered.
+    pub reachable: bool,
+    /// Installed plugins, sorted by name.
+    pub plugins: Vec<PluginStatus>,
+}
+
+/// An installed plugin, as seen by one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// The plugin's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// BLAKE3 of its component, in hexadecimal.
+    pub digest: String,
+}

@@ -1,0 +1,57 @@
+//! Checkpoints, as Raft is to see them: once one is durable, Raft may forget the log before it.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+
+use crate::{log_store::LogStore, replica::Raft};
+
+/// How long Raft may take to notice a checkpoint before it is told again.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Tells Raft of every durable checkpoint. Ends when Raft or the machine stops.
+pub(crate) async fn follow(
+    raft: Raft,
+    log: LogStore,
+    mut durable: tokio::sync::watch::Receiver<hostd_machine::Durable>,
+) {
+    loop {
+        let position = durable.borrow_and_update().position;
+        if let Some(position) = position {
+            if tell(&raft, position.index).await.is_none() {
+                return;
+            }
+            if let Some(upto) = log.purgeable(position.index)
+                && raft.trigger().purge_log(upto).await.is_err()
+            {
+                return;
+            }
+        }
+        if durable.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns `None` when Raft has stopped.
+async fn tell(raft: &Raft, index: u64) -> Option<()> {
+    let mut metrics = raft.data_metrics();
+    loop {
+        // Raft drops the request while it is at another one.
+        raft.trigger().snapshot().await.ok()?;
+        let noticed = async {
+            while metrics
+                .borrow_watched()
+                .snapshot
+                .as_ref()
+                .is_none_or(|last| last.index() < index)
+            {
+                metrics.changed().await.ok()?;
+            }
+            Some(())
+        };
+        if let Ok(noticed) = tokio::time::timeout(NOTICE_TIMEOUT, noticed).await {
+            return noticed;
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Replicates hostd's machine: the log and its disk, the peers and their network, and Raft
+//! (openraft) in between.
+//!
+//! One write passes through here in this order: [`Replica::write`] routes it to the leader,
+//! `propose` makes it part of an entry, `log_store` keeps it in memory and queues it for
+//! `log_writer`, which makes it durable together with whatever else waits; `network` carries it
+//! to the followers, who do the same; once a majority has it on disk, `state_machine` hands it to
+//! `apply`, whose thread owns the machine, and the outcome goes back the way the call came.
+//!
+//! No other crate names openraft. This crate must not know how clients connect, what certificates
+//! look like, or what a plugin is. Clock, entropy, disk and transport come from outside
+//! ([`ReplicaParts`]), and everything that would be a thread can run inline ([`WriterMode`]).
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod checkpoints;
+mod config;
+mod log_file;
+mod log_store;
+mod log_writer;
+mod membership;
+pub mod network;
+mod propose;
+mod read_index;
+mod replica;
+mod spool;
+mod state_machine;
+mod status;
+mod timekeeper;
+pub mod types;
+
+pub use config::{
+    CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
+};
+pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE};
+pub use log_store::OpenLogError;
+pub use log_writer::WriterMode;
+pub use membership::{FormError, Formation};
+pub use network::quic::QuicTransport;
+pub use replica::{Leadership, OpenError, Replica};
+pub use state_machine::{ReceivedSnapshot, SnapshotData};

@@ -1,0 +1,393 @@
+//! From calls to log entries: what waits together becomes one entry.
+//!
+//! A call that finds nothing under way is proposed at once, by its own task. Calls that come
+//! while entries are under way wait, and the end of an entry proposes all of them as one. Under
+//! load entries therefore grow instead of multiplying, and nobody waits for a timer.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::FutureExt;
+use hostd_protocol::{Batch, Command, Entry, Failure, FailureCode, NodeId, Outcome};
+use openraft::{
+    errors::{ClientWriteError, ForwardReason, ForwardToLeader},
+    raft::ClientWriteResult,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    config::{Clock, Entropy},
+    network::Refusal,
+    replica::Raft,
+    types::{Callback, Node, Payload, TypeConfig},
+};
+
+/// Bounds of the queue and of entries.
+#[derive(Clone, Copy, Debug)]
+pub struct ProposeLimits {
+    /// Calls that may wait; one more is refused as overloaded.
+    pub waiting_max: usize,
+    /// Bytes of calls that may wait.
+    pub waiting_bytes_max: usize,
+    /// Calls in one entry.
+    pub entry_commands_max: usize,
+    /// Bytes of one entry, unless a single call is larger.
+    pub entry_bytes_max: usize,
+    /// Entries under way at the same time.
+    pub in_flight_max: usize,
+    /// Calls that must wait for a second entry to be proposed while one is under way; twice as
+    /// many for a third, and so on.
+    pub pipeline_commands_min: usize,
+}
+
+impl Default for ProposeLimits {
+    fn default() -> Self {
+        Self {
+            waiting_max: 16_384,
+            waiting_bytes_max: 64 << 20,
+            entry_commands_max: 2_048,
+            entry_bytes_max: 512 << 10,
+            in_flight_max: 4,
+            pipeline_commands_min: 16,
+        }
+    }
+}
+
+/// What one call came to.
+pub(crate) type Answer = Result<Outcome, Refusal>;
+
+/// Gives batches their time and seed.
+pub(crate) struct Stamp {
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+}
+
+/// The queue in front of Raft.
+#[derive(Clone)]
+pub(crate) struct Proposer(Arc<Shared>);
+
+struct Shared {
+    raft: Raft,
+    stamp: Stamp,
+    limits: ProposeLimits,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    in_flight: usize,
+    /// Number of the last call.
+    calls: u64,
+}
+
+struct Waiting {
+    number: u64,
+    command: Command,
+    bytes: usize,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A call in the queue or under way.
+pub(crate) struct Proposed {
+    proposer: Proposer,
+    number: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Proposer {
+    pub(crate) fn new(raft: Raft, stamp: Stamp, limits: ProposeLimits) -> Self {
+        Self(Arc::new(Shared {
+            raft,
+            stamp,
+            limits,
+            queue: Mutex::default(),
+        }))
+    }
+
+    /// Queues a call, and proposes it at once if nothing forbids.
+    pub(crate) fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
+        let bytes = command_bytes(&command);
+        let (sender, answer) = oneshot::channel();
+        let (number, batch) = {
+            let mut queue = self.0.lock();
+            let full = queue.waiting.len() >= self.0.limits.waiting_max
+                || (queue.bytes > 0 && queue.bytes + bytes > self.0.limits.waiting_bytes_max);
+            if full {
+                return Err(Refusal::untouched(Failure::new(
+                    FailureCode::Overloaded,
+                    "as many commands as may wait are waiting; try again later",
+                )));
+            }
+            queue.calls += 1;
+            let number = queue.calls;
+            queue.bytes += bytes;
+            queue.waiting.push_back(Waiting {
+                number,
+                command,
+                bytes,
+                answer: sender,
+            });
+            (number, queue.next_batch(&self.0.limits))
+        };
+        if let Some(batch) = batch {
+            self.0.submit(batch);
+        }
+        Ok(Proposed {
+            proposer: self.clone(),
+            number,
+            answer,
+        })
+    }
+
+    /// Logs an entry that is not a batch and waits until it is applied here.
+    pub(crate) async fn propose_entry(&self, entry: Entry) -> Result<(), Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let callback = Callback::new(move |result: Option<ClientWriteResult<TypeConfig>>| {
+            let answer = match result {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(refusal(error)),
+                None => Err(stopped()),
+            };
+            drop(sender.send(answer));
+        });
+        self.0
+            .raft
+            .client_write_ff(Payload::new(entry), Some(callback))
+            .await
+            .map_err(|_| Refusal::untouched(stopped().failure))?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+impl Proposed {
+    /// Waits for the outcome.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        (&mut self.answer).await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Whether the call still waits for its turn.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let queue = self.proposer.0.lock();
+        queue
+            .waiting
+            .iter()
+            .any(|waiting| waiting.number == self.number)
+    }
+
+    /// Gives the call up. Returns whether it is certain that it was not proposed and never will
+    /// be.
+    pub(crate) fn withdraw(&mut self) -> bool {
+        let mut queue = self.proposer.0.lock();
+        let place = queue
+            .waiting
+            .iter()
+            .position(|waiting| waiting.number == self.number);
+        let Some(removed) = place.and_then(|place| queue.waiting.remove(place)) else {
+            return false;
+        };
+        queue.bytes -= removed.bytes;
+        true
+    }
+}
+
+impl Queue {
+    /// What is to be proposed now, if anything is.
+    fn next_batch(&mut self, limits: &ProposeLimits) -> Option<Vec<Waiting>> {
+        // An entry costs every node a message and a sync, however small it is. A further one at
+        // the same time must be worth that, or its calls are better off with the next.
+        let worth = match self.in_flight {
+            0 => 1,
+            more => more * limits.pipeline_commands_min,
+        };
+        if self.in_flight >= limits.in_flight_max || self.waiting.len() < worth {
+            return None;
+        }
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < limits.entry_commands_max {
+            let Some(next) = self.waiting.front() else {
+                break;
+            };
+            if bytes > 0 && bytes + next.bytes > limits.entry_bytes_max {
+                break;
+            }
+            let next = self.waiting.pop_front().expect("there is a first one");
+            self.bytes -= next.bytes;
+            // Nobody waits for it any more, and nobody may be surprised by it later.
+            if next.answer.is_closed() {
+                continue;
+            }
+            bytes += next.bytes;
+            batch.push(next);
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        self.in_flight += 1;
+        Some(batch)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(self: &Arc<Self>, batch: Vec<Waiting>) {
+        let mut seed = [0; 16];
+        (self.stamp.entropy)(&mut seed);
+        let (commands, answers): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|waiting| (waiting.command, waiting.answer))
+            .unzip();
+        let payload = Payload::new(Entry::Batch(Batch {
+            time: (self.stamp.clock)(),
+            seed,
+            commands,
+        }));
+        let shared = Arc::clone(self);
+        let callback = Callback::new(move |result| {
+            // The next entry first: it has the longer way to go.
+            shared.entry_ended();
+            answer_all(answers, result);
+        });
+        let raft = self.raft.clone();
+        let mut send = Box::pin(async move {
+            // When Raft has stopped, the callback is dropped, which answers those who wait.
+            drop(raft.client_write_ff(payload, Some(callback)).await);
+        });
+        // Raft's queue has room for far more than is ever under way.
+        if (&mut send).now_or_never().is_none() {
+            tokio::spawn(send);
+        }
+    }
+
+    fn entry_ended(self: &Arc<Self>) {
+        let batch = {
+            let mut queue = self.lock();
+            queue.in_flight -= 1;
+            queue.next_batch(&self.limits)
+        };
+        if let Some(batch) = batch {
+            self.submit(batch);
+        }
+    }
+}
+
+fn answer_all(
+    answers: Vec<oneshot::Sender<Answer>>,
+    result: Option<ClientWriteResult<TypeConfig>>,
+) {
+    // Those who wait may have gone away; their outcome is in the state all the same.
+    match result {
+        Some(Ok(response)) => {
+            let mut outcomes = response.data.outcomes.into_iter();
+            for answer in answers {
+                // A batch has one outcome per command.
+                let outcome = outcomes.next().ok_or_else(stopped);
+                drop(answer.send(outcome));
+            }
+        }
+        Some(Err(error)) => {
+            let refusal = refusal(error);
+            for answer in answers {
+                drop(answer.send(Err(refusal.clone())));
+            }
+        }
+        None => {
+            for answer in answers {
+                drop(answer.send(Err(stopped())));
+            }
+        }
+    }
+}
+
+/// What a caller is told when Raft does not accept an entry.
+pub(crate) fn refusal(error: ClientWriteError<TypeConfig>) -> Refusal {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => Refusal::untouched(not_leader(&forward)),
+        ClientWriteError::LogEntryDiscarded(forward) => Refusal::unknown(Failure {
+            code: FailureCode::Timeout,
+            message: "the leader changed while the command was under way; its outcome is unknown"
+                .into(),
+            leader: leader_of(&forward),
+        }),
+        other => Refusal::untouched(Failure::new(
+            FailureCode::InvalidArgument,
+            other.to_string(),
+        )),
+    }
+}
+
+/// What a caller is told by a node that is not, or no longer, a working leader.
+pub(crate) fn not_leader(forward: &ForwardToLeader<TypeConfig>) -> Failure {
+    let (code, message) = match forward.reason {
+        ForwardReason::LeaseExpired => (
+            FailureCode::NoQuorum,
+            "the leader cannot reach a majority of the members",
+        ),
+        ForwardReason::LeadershipTransfer => (
+            FailureCode::NoLeader,
+            "leadership is passing to another node",
+        ),
+        ForwardReason::NotLeader => (FailureCode::NoLeader, "this node is not the leader"),
+    };
+    Failure {
+        code,
+        message: message.into(),
+        leader: leader_of(forward),
+    }
+}
+
+fn leader_of(forward: &ForwardToLeader<TypeConfig>) -> Option<(NodeId, String)> {
+    let node: &Node = forward.leader_node.as_ref()?;
+    Some((forward.leader_id?, node.address.clone()))
+}
+
+/// What a caller is told when this node stopped while its command was under way.
+pub(crate) fn stopped() -> Refusal {
+    Refusal::unknown(Failure::new(
+        FailureCode::Fault,
+        "this node is stopping; the outcome is unknown",
+    ))
+}
+
+/// Bytes that a command adds to an entry, roughly.
+fn command_bytes(command: &Command) -> usize {
+    const OVERHEAD_BYTES: usize = 32;
+    OVERHEAD_BYTES
+        + match command {
+            Command::Call {
+                principal,
+                plugin,
+                command,
+                arguments,
+                once,
+            } => {
+                let once = match once {
+                    Some(hostd_protocol::Once::Key(key)) => key.len(),
+                    _ => 0,
+                };
+                principal.len()
+                    + plugin.as_ref().map_or(0, String::len)
+                    + command.len()
+                    + once
+                    + arguments
+                        .iter()
+                        .map(|argument| argument.len() + 4)
+                        .sum::<usize>()
+            }
+            Command::Install {
+                principal,
+                component,
+            } => principal.len() + component.len(),
+            Command::Found { .. } | Command::Wake => 256,
+            Command::OpenSession { principal } | Command::CloseSession { principal, .. } => {
+                principal.len()
+            }
+        }
+}

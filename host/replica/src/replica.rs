@@ -1,0 +1,953 @@
+//! A node's share of the cluster: its log, its machine, its place among the others.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hostd_machine::Views;
+use hostd_protocol::{Command, Failure, FailureCode, MemberChange, NodeId, Once, Outcome};
+use openraft::{
+    Instant as _, LinearizerOption, ServerState, async_runtime::WatchReceiver, errors::RaftError,
+};
+use thiserror::Error;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    apply::{ApplyHandle, Progress},
+    checkpoints,
+    config::{Clock, ReplicaConfig, ReplicaParts},
+    log_store::{LogDatabase, LogStore, OpenLogError},
+    log_writer::{LogWriter, WriterMode},
+    membership,
+    network::{
+        Ask, BoxFuture, Core, Destination, Factory, Meeting, PeerService, Refusal, Tell, Transport,
+    },
+    propose::{Proposer, Stamp, not_leader, stopped},
+    read_index::ReadIndex,
+    spool,
+    state_machine::StateMachine,
+    timekeeper,
+    types::{Node, Nodes, Standing, TypeConfig},
+};
+
+/// Raft, running hostd's machine.
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// The group that everything belongs to, until there are several.
+const GROUP: u64 = 0;
+
+/// How long a node that is asked who or how it is may take.
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two attempts at what needs a leader, unless the leader changes.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
+
+/// How often a call that is under way looks whether the leader still has its majority.
+const LEASE_LOOK: Duration = Duration::from_millis(250);
+
+/// Why a replica could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] OpenLogError),
+    /// Log and state do not belong together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The machine's thread, or a directory.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// Raft found what it cannot start from.
+    #[error("{0}")]
+    Raft(String),
+}
+
+/// A running replica. Cloning is cheap; all clones are the same replica. When the last one is
+/// dropped the replica stops as if its process had died, which loses nothing that was
+/// acknowledged; [`Replica::shutdown`] stops it with care.
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<ReplicaInner>,
+    /// `None` in the replica's own tasks, which must not keep it alive.
+    _running: Option<Arc<Running>>,
+}
+
+/// Stops the replica when dropped.
+struct Running(Arc<ReplicaInner>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let inner = Arc::clone(&self.0);
+        inner.asks.stop();
+        // Without a runtime nothing of it runs any more.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { inner.stop().await });
+        }
+    }
+}
+
+pub(crate) struct ReplicaInner {
+    pub(crate) config: ReplicaConfig,
+    pub(crate) node: Node,
+    pub(crate) raft: Raft,
+    pub(crate) views: Views,
+    pub(crate) progress: Progress,
+    pub(crate) proposer: Proposer,
+    pub(crate) clock: Clock,
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    reads: Arc<ReadIndex>,
+    log: LogStore,
+    writer: Arc<LogWriter>,
+    apply: Arc<ApplyHandle>,
+    asks: Box<dyn Asks>,
+    last_checkpoint: Mutex<LastCheckpoint>,
+    fault: watch::Sender<Option<String>>,
+    leadership: watch::Sender<Leadership>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Who leads, as this node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader and its address.
+    pub leader: Option<(NodeId, String)>,
+    /// Whether it is this node.
+    pub here: bool,
+    /// The term.
+    pub term: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LastCheckpoint {
+    index: u64,
+    at: Instant,
+    logged_bytes: u64,
+}
+
+/// The part of a transport that the replica itself uses.
+trait Asks: Send + Sync {
+    fn ask(
+        &self,
+        whom: Destination,
+        ask: Ask,
+        within: Duration,
+    ) -> BoxFuture<Result<Tell, Refusal>>;
+    fn accept(&self, node: NodeId, connection: quinn::Connection);
+    fn members_changed(&self, nodes: &Nodes);
+    fn stop(&self);
+}
+
+impl<T: Transport> Asks for Arc<T> {
+    fn ask(
+        &self,
+        whom: Destination,
+        ask: Ask,
+        within: Duration,
+    ) -> BoxFuture<Result<Tell, Refusal>> {
+        Transport::ask(&**self, whom, ask, within)
+    }
+
+    fn accept(&self, node: NodeId, connection: quinn::Connection) {
+        Transport::accept(&**self, node, connection);
+    }
+
+    fn members_changed(&self, nodes: &Nodes) {
+        Transport::members_changed(&**self, nodes);
+    }
+
+    fn stop(&self) {
+        Transport::stop(&**self);
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Replica")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// Opens the log, brings the machine to where it was, and starts to take part. A new node
+    /// does nothing more until it is told how to begin: see [`Replica::form`].
+    pub async fn open<T: Transport>(
+        config: ReplicaConfig,
+        parts: ReplicaParts<T>,
+    ) -> Result<Self, OpenError> {
+        let ReplicaParts {
+            log: disk,
+            machine,
+            transport,
+            clock,
+            entropy,
+        } = parts;
+        let random = || {
+            let mut bytes = [0; 8];
+            entropy(&mut bytes);
+            u64::from_le_bytes(bytes)
+        };
+        spool::clean(&config.spool)?;
+        let log_name = disk.name.clone();
+        let database = Arc::new(LogDatabase::open(disk, config.id, random)?);
+        let writer = Arc::new(LogWriter::start(Arc::clone(&database), config.mode)?);
+        let log = LogStore::open(&database, &writer, GROUP)?;
+        check_together(&log_name, &log, &machine)?;
+
+        let views = machine.views();
+        let (apply, progress) = ApplyHandle::start(machine, config.mode)?;
+        let raft_config = config
+            .timing
+            .raft_config()
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        let raft = Raft::build(
+            config.id,
+            Arc::new(raft_config),
+            Factory(Arc::clone(&transport)),
+            log.clone(),
+            StateMachine::new(Arc::clone(&apply)),
+        )
+        .await
+        .map_err(|error| OpenError::Raft(error.to_string()))?;
+
+        let node = Node {
+            address: config.address.clone(),
+            incarnation: database.incarnation(),
+            standing: Standing::Voter,
+        };
+        let boot = random();
+        let proposer = Proposer::new(
+            raft.clone(),
+            Stamp {
+                clock: Arc::clone(&clock),
+                entropy,
+            },
+            config.propose,
+        );
+        let last_checkpoint = Mutex::new(LastCheckpoint {
+            index: 0,
+            at: Instant::now(),
+            logged_bytes: 0,
+        });
+        let inner = Arc::new(ReplicaInner {
+            node: node.clone(),
+            raft: raft.clone(),
+            views,
+            progress,
+            proposer,
+            clock,
+            changing: tokio::sync::Mutex::new(()),
+            reads: ReadIndex::new(),
+            log,
+            writer,
+            apply,
+            asks: Box::new(Arc::clone(&transport)),
+            last_checkpoint,
+            fault: watch::Sender::new(None),
+            leadership: watch::Sender::new(Leadership::default()),
+            tasks: Mutex::default(),
+            config,
+        });
+        transport.start(PeerService::new(Core {
+            id: inner.config.id,
+            node,
+            boot,
+            raft: raft.clone(),
+            replica: Arc::downgrade(&inner),
+            spool: inner.config.spool.clone(),
+        }));
+        Self::from_inner(Arc::clone(&inner)).start_tasks();
+        raft.run();
+        // Once Raft answers, what it knows of the members and the term is published.
+        raft.is_initialized()
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        Ok(Self {
+            _running: Some(Arc::new(Running(Arc::clone(&inner)))),
+            inner,
+        })
+    }
+
+    /// A handle for the replica's own use.
+    pub(crate) fn from_inner(inner: Arc<ReplicaInner>) -> Self {
+        Self {
+            inner,
+            _running: None,
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &ReplicaInner {
+        &self.inner
+    }
+
+    fn start_tasks(&self) {
+        let mut tasks = self
+            .inner
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(watch_divergence(self.clone()));
+        tasks.spawn(checkpoints::follow(
+            self.inner.raft.clone(),
+            self.inner.log.clone(),
+            self.inner.progress.durable.clone(),
+        ));
+        tasks.spawn(timekeeper::run(self.clone()));
+        tasks.spawn(membership::keep(self.clone()));
+        tasks.spawn(watch_leadership(self.clone()));
+        tasks.spawn(watch_faults(self.clone()));
+    }
+
+    /// This node's number.
+    pub fn id(&self) -> NodeId {
+        self.inner.config.id
+    }
+
+    /// Random number of this node's data directory.
+    pub fn incarnation(&self) -> u64 {
+        self.inner.node.incarnation
+    }
+
+    /// The cluster's identity, once this node has applied the founding.
+    pub fn cluster(&self) -> Option<String> {
+        self.inner.views.latest().cluster().map(str::to_owned)
+    }
+
+    /// Where queries find the newest state that was applied here.
+    pub fn views(&self) -> Views {
+        self.inner.views.clone()
+    }
+
+    /// Index of the last entry that is applied here and visible in [`Replica::views`].
+    pub fn applied_index(&self) -> u64 {
+        self.inner.progress.applied_next.borrow().saturating_sub(1)
+    }
+
+    /// Who leads; changes can be awaited.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.subscribe()
+    }
+
+    /// Waits until this node meets a fault of its own, and returns the reason. Nothing is
+    /// acknowledged from then on: the process is to end, and to start anew.
+    pub async fn fault(&self) -> String {
+        first_fault(&mut self.inner.fault.subscribe()).await
+    }
+
+    /// Whether this node's state was found to differ from the leader's. It then refuses reads.
+    pub fn quarantined(&self) -> bool {
+        *self.inner.progress.diverged.borrow()
+    }
+
+    /// Whether this node belongs to a cluster, or has begun to form one.
+    pub fn is_initialized(&self) -> bool {
+        let server = self.inner.raft.server_metrics();
+        let server = server.borrow_watched();
+        server.membership_config.log_id().is_some()
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        self.inner.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// What the membership holds of a node.
+    pub(crate) fn member(&self, id: NodeId) -> Option<Node> {
+        let server = self.inner.raft.server_metrics();
+        let server = server.borrow_watched();
+        server.membership_config.membership().get_node(&id).cloned()
+    }
+
+    /// What the membership holds.
+    pub(crate) fn nodes(&self) -> Nodes {
+        let server = self.inner.raft.server_metrics();
+        let server = server.borrow_watched();
+        server
+            .membership_config
+            .membership()
+            .nodes()
+            .map(|(id, node)| (*id, node.clone()))
+            .collect::<BTreeMap<_, _>>()
+    }
+
+    /// Runs a command through the log and returns its outcome.
+    ///
+    /// Any node will do: one that does not lead passes the command on. A command is proposed a
+    /// second time only where it is certain that it was not proposed before, or where it can be
+    /// recognised as a retry.
+    ///
+    /// # Errors
+    /// `timeout` when the outcome is unknown.
+    pub async fn write(&self, command: Command, deadline: Instant) -> Result<Outcome, Failure> {
+        let repeatable =
+            matches!(&command, Command::Call { once: Some(once), .. } if recognised(once));
+        let attempt = || {
+            let command = command.clone();
+            async move {
+                match self.route() {
+                    Route::Here => self.write_here(command, deadline).await,
+                    Route::To(leader) => {
+                        let ask = Ask::Write {
+                            command,
+                            within: remaining(deadline),
+                        };
+                        match self.ask_leader(leader, ask, deadline).await? {
+                            Tell::Outcome(outcome) => Ok(outcome),
+                            _ => Err(misunderstood()),
+                        }
+                    }
+                    Route::Nowhere(failure) => Err(Refusal::untouched(failure)),
+                }
+            }
+        };
+        self.attempts(deadline, repeatable, attempt).await
+    }
+
+    async fn write_here(&self, command: Command, deadline: Instant) -> Result<Outcome, Refusal> {
+        let mut proposed = self.inner.proposer.propose(command)?;
+        loop {
+            let look = deadline.min(Instant::now() + LEASE_LOOK);
+            if let Ok(answer) = timeout_at(look, proposed.answer()).await {
+                return answer;
+            }
+            let late = Instant::now() >= deadline;
+            if !late && self.has_quorum() {
+                continue;
+            }
+            // Under way, it may yet take effect; waiting in the queue, it has not begun.
+            if proposed.is_waiting() {
+                if proposed.withdraw() {
+                    return Err(Refusal::untouched(if self.has_quorum() {
+                        Failure::new(
+                            FailureCode::Overloaded,
+                            "the command waited for its turn until its deadline; nothing was started",
+                        )
+                    } else {
+                        no_quorum()
+                    }));
+                }
+            } else if late {
+                return Err(Refusal::unknown(Failure::new(
+                    FailureCode::Timeout,
+                    "no majority has confirmed the command in time; its outcome is unknown",
+                )));
+            }
+        }
+    }
+
+    /// Waits until everything acknowledged before this call, anywhere in the cluster, is visible
+    /// in [`Replica::views`] here.
+    pub async fn read_barrier(&self, deadline: Instant) -> Result<(), Failure> {
+        if self.quarantined() {
+            return Err(Failure::new(
+                FailureCode::Fault,
+                "this node's state differs from the majority's; it does not serve reads. Ask another \
+                 node, and restart this one with --recover",
+            ));
+        }
+        let index = self
+            .attempts(deadline, true, || self.read_index_once(deadline))
+            .await?;
+        let mut applied = self.inner.progress.applied_next.clone();
+        let reached = applied.wait_for(|next| *next > index);
+        match timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(stopped().failure),
+            Err(_) => Err(Failure::new(
+                FailureCode::Timeout,
+                "this node has not applied in time what the read must see",
+            )),
+        }
+    }
+
+    async fn read_index_once(&self, deadline: Instant) -> Result<u64, Refusal> {
+        let replica = self.clone();
+        let round = self.inner.reads.get(move || {
+            let replica = replica.clone();
+            async move { replica.read_index_round().await }
+        });
+        timeout_at(deadline, round).await.unwrap_or_else(|_| {
+            Err(Refusal::untouched(Failure::new(
+                FailureCode::NoQuorum,
+                "no majority has confirmed the leader in time",
+            )))
+        })
+    }
+
+    /// One round of confirmation, for all reads that wait.
+    async fn read_index_round(&self) -> Result<u64, Refusal> {
+        match self.route() {
+            Route::Here => self.read_index_here().await,
+            Route::To(leader) => {
+                let deadline = Instant::now() + self.inner.config.timing.election_max * 2;
+                match self.ask_leader(leader, Ask::ReadIndex, deadline).await? {
+                    Tell::ReadIndex(index) => Ok(index),
+                    _ => Err(misunderstood()),
+                }
+            }
+            Route::Nowhere(failure) => Err(Refusal::untouched(failure)),
+        }
+    }
+
+    async fn read_index_here(&self) -> Result<u64, Refusal> {
+        // ReadIndex: an acknowledgement of the past does not count, however recent.
+        let option = LinearizerOption::new(Some(Duration::ZERO), true)
+            .with_wait_timeout(self.inner.config.timing.election_max);
+        match self.inner.raft.get_read_log_id(option).await {
+            Ok((read, _)) => Ok(read.index()),
+            Err(RaftError::APIError(error)) => Err(Refusal::untouched(match error {
+                openraft::errors::LinearizableReadError::ForwardToLeader(forward) => {
+                    not_leader(&forward)
+                }
+                openraft::errors::LinearizableReadError::QuorumNotEnough(_) => no_quorum(),
+            })),
+            Err(RaftError::Fatal(_)) => Err(stopped()),
+        }
+    }
+
+    /// Changes the membership.
+    ///
+    /// # Errors
+    /// `invalid_argument` when the change makes no sense now; the message says why.
+    pub async fn change_membership(
+        &self,
+        change: MemberChange,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let attempt = || {
+            let change = change.clone();
+            async move {
+                match self.route() {
+                    Route::Here => membership::change(self, change, deadline).await,
+                    Route::To(leader) => {
+                        let ask = Ask::Change {
+                            change,
+                            within: remaining(deadline),
+                        };
+                        self.ask_leader(leader, ask, deadline).await.map(drop)
+                    }
+                    Route::Nowhere(failure) => Err(Refusal::untouched(failure)),
+                }
+            }
+        };
+        // Changes are worked out from the members as they are, so doing one twice does no harm.
+        self.attempts(deadline, true, attempt).await
+    }
+
+    /// Makes a checkpoint now, on every node.
+    pub async fn checkpoint(&self, deadline: Instant) -> Result<(), Failure> {
+        let attempt = || async {
+            match self.route() {
+                Route::Here => timekeeper::make_checkpoint(self).await,
+                Route::To(leader) => self
+                    .ask_leader(leader, Ask::Checkpoint, deadline)
+                    .await
+                    .map(drop),
+                Route::Nowhere(failure) => Err(Refusal::untouched(failure)),
+            }
+        };
+        self.attempts(deadline, true, attempt).await
+    }
+
+    /// Tries until it works, it makes no sense to try again, or it is too late.
+    async fn attempts<T, F, A>(
+        &self,
+        deadline: Instant,
+        repeatable: bool,
+        mut attempt: A,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+        A: FnMut() -> F,
+    {
+        let patience = deadline.min(Instant::now() + self.inner.config.unavailable_after);
+        loop {
+            let refusal = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(refusal) => refusal,
+            };
+            let passing = matches!(
+                refusal.failure.code,
+                FailureCode::NoLeader | FailureCode::NoQuorum
+            ) || (repeatable && refusal.failure.code == FailureCode::Timeout);
+            let again = passing
+                && (refusal.untouched || repeatable)
+                && Instant::now() + ATTEMPT_PAUSE < patience;
+            if !again {
+                return Err(self.with_leader(refusal.failure));
+            }
+            let mut leadership = self.leadership();
+            leadership.mark_unchanged();
+            // A new leader ends the pause.
+            drop(tokio::time::timeout(ATTEMPT_PAUSE, leadership.changed()).await);
+        }
+    }
+
+    fn with_leader(&self, mut failure: Failure) -> Failure {
+        if failure.leader.is_none() {
+            failure
+                .leader
+                .clone_from(&self.inner.leadership.borrow().leader);
+        }
+        failure
+    }
+
+    fn route(&self) -> Route {
+        let server = self.inner.raft.server_metrics();
+        let server = server.borrow_watched();
+        if server.state == ServerState::Leader {
+            return Route::Here;
+        }
+        let leader = server.current_leader.filter(|leader| *leader != self.id());
+        let leader = leader.and_then(|id| {
+            let node = server.membership_config.membership().get_node(&id)?;
+            Some(Leader {
+                id,
+                node: node.clone(),
+                term: server.vote.leader_id().term,
+            })
+        });
+        match leader {
+            Some(leader) => Route::To(leader),
+            None => Route::Nowhere(Failure::new(
+                FailureCode::NoLeader,
+                "no leader is known: an election is going on, or this node is cut off",
+            )),
+        }
+    }
+
+    /// Whether, as a leader, this node has heard from a majority lately.
+    pub(crate) fn has_quorum(&self) -> bool {
+        let alone = {
+            let server = self.inner.raft.server_metrics();
+            let server = server.borrow_watched();
+            if server.state != ServerState::Leader {
+                return false;
+            }
+            let voters: Vec<_> = server.membership_config.membership().voter_ids().collect();
+            voters == [self.id()]
+        };
+        let data = self.inner.raft.data_metrics();
+        let heard = data.borrow_watched().last_quorum_acked;
+        alone
+            || heard.is_some_and(|heard| {
+                heard.into_inner().elapsed() < self.inner.config.timing.election_max
+            })
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        whom: Destination,
+        ask: Ask,
+        within: Duration,
+    ) -> Result<Tell, Refusal> {
+        self.inner.asks.ask(whom, ask, within).await
+    }
+
+    async fn ask_leader(
+        &self,
+        leader: Leader,
+        ask: Ask,
+        deadline: Instant,
+    ) -> Result<Tell, Refusal> {
+        let Leader { id, node, term } = leader;
+        let answer = self.ask(Destination::Member(id, node), ask, remaining(deadline));
+        let mut leadership = self.leadership();
+        let deposed = async {
+            let another = |now: &Leadership| {
+                now.term >= term && now.leader.as_ref().is_some_and(|(leader, _)| *leader != id)
+            };
+            // It ends only with this replica.
+            if leadership.wait_for(another).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        // A leader that died does not say so, and its connection takes long to be given up.
+        tokio::select! {
+            answer = answer => answer,
+            () = deposed => Err(Refusal::unknown(Failure::new(
+                FailureCode::Timeout,
+                "another node became leader while the request was under way; its outcome is unknown",
+            ))),
+        }
+    }
+
+    /// Takes over a connection that a peer has made. `node` is the number in its certificate.
+    pub fn accept_peer(&self, node: NodeId, connection: quinn::Connection) {
+        self.inner.asks.accept(node, connection);
+    }
+
+    /// Answers another replica.
+    pub(crate) async fn serve(&self, ask: Ask) -> Result<Tell, Refusal> {
+        match ask {
+            Ask::Meet => Ok(Tell::Met(Meeting {
+                id: self.id(),
+                node: self.inner.node.clone(),
+                initialized: self.is_initialized(),
+            })),
+            Ask::Status => Ok(Tell::Status(Box::new(self.own_status()))),
+            // What follows is the leader's; passing it on again could go round in circles.
+            leaders if !self.is_leader() => {
+                drop(leaders);
+                Err(Refusal::untouched(self.with_leader(Failure::new(
+                    FailureCode::NoLeader,
+                    "this node is not the leader",
+                ))))
+            }
+            Ask::Write { command, within } => self
+                .write_here(command, Instant::now() + within)
+                .await
+                .map(Tell::Outcome),
+            Ask::ReadIndex => {
+                let deadline = Instant::now() + self.inner.config.timing.election_max * 2;
+                self.read_index_once(deadline).await.map(Tell::ReadIndex)
+            }
+            Ask::Change { change, within } => {
+                membership::change(self, change, Instant::now() + within).await?;
+                Ok(Tell::Done)
+            }
+            Ask::Join(joiner) => {
+                membership::take_in(self, joiner).await?;
+                Ok(Tell::Done)
+            }
+            Ask::Checkpoint => {
+                timekeeper::make_checkpoint(self).await?;
+                Ok(Tell::Done)
+            }
+        }
+    }
+
+    /// Waits until this node has applied everything that was in its log when it became leader.
+    pub(crate) async fn apply_own_log(&self) -> Result<(), Refusal> {
+        let index = self.read_index_here().await?;
+        let mut applied = self.inner.progress.applied_next.clone();
+        match applied.wait_for(|next| *next > index).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// Hands leadership to another voter, if this node has it, and waits until another leads or
+    /// `within` has passed. Returns whether this node does not lead.
+    pub async fn hand_over(&self, within: Duration) -> bool {
+        if !self.is_leader() {
+            return true;
+        }
+        let deadline = Instant::now() + within;
+        if let Err(refusal) = membership::transfer(self, None, deadline).await {
+            tracing::info!(reason = %refusal.failure, "leadership was not handed over");
+        }
+        !self.is_leader()
+    }
+
+    /// Stops: nothing is proposed, applied or answered any more, and what was written is on disk.
+    /// Whoever wants the others to go on without a pause calls [`Replica::hand_over`] before.
+    pub async fn shutdown(&self) {
+        self.inner.asks.stop();
+        self.inner.stop().await;
+    }
+}
+
+impl ReplicaInner {
+    async fn stop(&self) {
+        // Raft's own task may have ended before.
+        drop(self.raft.shutdown().await);
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+        let (writer, apply) = (Arc::clone(&self.writer), Arc::clone(&self.apply));
+        let stop = move || {
+            writer.close();
+            apply.stop();
+        };
+        match self.config.mode {
+            WriterMode::Inline => stop(),
+            WriterMode::Thread => {
+                if tokio::task::spawn_blocking(stop).await.is_err() {
+                    tracing::error!("a thread of the replica panicked");
+                }
+            }
+        }
+    }
+
+    /// Bytes logged since the last checkpoint.
+    pub(crate) fn bytes_since_checkpoint(&self) -> u64 {
+        let logged = self.log.appended_bytes();
+        logged.saturating_sub(self.note_checkpoint().logged_bytes)
+    }
+
+    /// Time since the last checkpoint.
+    pub(crate) fn checkpoint_age(&self) -> Duration {
+        self.note_checkpoint().at.elapsed()
+    }
+
+    /// Notices a checkpoint that was applied since the last look.
+    fn note_checkpoint(&self) -> LastCheckpoint {
+        let index = *self.progress.checkpoint.borrow();
+        let mut last = self
+            .last_checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.index != index {
+            *last = LastCheckpoint {
+                index,
+                at: Instant::now(),
+                logged_bytes: self.log.appended_bytes(),
+            };
+        }
+        *last
+    }
+}
+
+/// Another node that leads.
+struct Leader {
+    id: NodeId,
+    node: Node,
+    term: u64,
+}
+
+/// Where a leader's work is done.
+enum Route {
+    Here,
+    To(Leader),
+    Nowhere(Failure),
+}
+
+/// Refuses a log and a state that are not of the same past.
+fn check_together(
+    log_name: &str,
+    log: &LogStore,
+    machine: &hostd_machine::Machine,
+) -> Result<(), OpenError> {
+    let (purged, empty) = log.beginning();
+    let state = machine.position().map(|position| position.index);
+    if purged > state {
+        return Err(OpenError::Mismatch(format!(
+            "the state is missing or older than the log: {log_name} begins after entry {}, and the \
+             state reaches up to entry {}",
+            purged.unwrap_or_default(),
+            state.map_or("none".into(), |index| index.to_string()),
+        )));
+    }
+    if empty && let Some(index) = state {
+        return Err(OpenError::Mismatch(format!(
+            "{log_name} is empty, but the state reaches up to entry {index}: this node has lost its \
+             log and with it the promises it made"
+        )));
+    }
+    Ok(())
+}
+
+fn recognised(once: &Once) -> bool {
+    matches!(once, Once::Session { .. } | Once::Key(_))
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+pub(crate) fn no_quorum() -> Failure {
+    Failure::new(
+        FailureCode::NoQuorum,
+        "the leader cannot reach a majority of the members",
+    )
+}
+
+fn misunderstood() -> Refusal {
+    Refusal::unknown(Failure::new(
+        FailureCode::Fault,
+        "the other node gave an answer to another question",
+    ))
+}
+
+/// Publishes who leads, and tells the transport who the members are.
+async fn watch_leadership(replica: Replica) {
+    let mut server = replica.inner.raft.server_metrics();
+    let mut nodes = Nodes::new();
+    loop {
+        let now = replica.nodes();
+        if now != nodes {
+            replica.inner.asks.members_changed(&now);
+            nodes = now;
+        }
+        let leadership = {
+            let server = server.borrow_and_update();
+            let leader = server.current_leader.map(|leader| {
+                let node = server.membership_config.membership().get_node(&leader);
+                (
+                    leader,
+                    node.map_or_else(String::new, |node| node.address.clone()),
+                )
+            });
+            Leadership {
+                leader,
+                here: server.state == ServerState::Leader,
+                term: server.vote.leader_id().term,
+            }
+        };
+        replica.inner.leadership.send_if_modified(|known| {
+            let changed = *known != leadership;
+            *known = leadership;
+            changed
+        });
+        if server.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A node whose state differs from the leader's must not lead.
+async fn watch_divergence(replica: Replica) {
+    let mut diverged = replica.inner.progress.diverged.clone();
+    loop {
+        let sound = !*diverged.borrow_and_update();
+        replica.inner.raft.runtime_config().elect(sound);
+        if diverged.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Publishes the first fault, whoever meets it.
+async fn watch_faults(replica: Replica) {
+    let mut writer = replica.inner.writer.fault();
+    let mut apply = replica.inner.progress.fault.clone();
+    let mut server = replica.inner.raft.server_metrics();
+    let raft_ended = async {
+        while server.changed().await.is_ok() {}
+        let metrics = replica.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+    };
+    let fault = tokio::select! {
+        biased;
+        fault = first_fault(&mut apply) => fault,
+        fault = first_fault(&mut writer) => fault,
+        fault = raft_ended => fault.unwrap_or_else(|| "Raft has stopped".into()),
+    };
+    replica.inner.fault.send_replace(Some(fault));
+}
+
+async fn first_fault(fault: &mut watch::Receiver<Option<String>>) -> String {
+    let met = match fault.wait_for(Option::is_some).await {
+        Ok(fault) => fault.clone(),
+        Err(_) => None,
+    };
+    match met {
+        Some(met) => met,
+        // Whoever could have met one has ended without.
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,164 @@
+//! What a node tells about itself.
+
+use std::fmt::Write;
+
+use hostd_protocol::{Health, Member, NodeId, NodeStatus, PluginStatus, Role};
+use openraft::{ServerState, async_runtime::WatchReceiver};
+
+use crate::{
+    network::{Ask, Destination, Tell},
+    replica::{ASK_TIMEOUT, Replica},
+    types::Node,
+};
+
+/// A node that has so many committed entries to apply is behind.
+const LAGGING_ENTRIES: u64 = 1_000;
+
+impl Replica {
+    /// This node's row; or with `all`, a row for every member.
+    pub async fn status(&self, all: bool) -> Vec<NodeStatus> {
+        if all {
+            self.statuses().await
+        } else {
+            vec![self.own_status()]
+        }
+    }
+
+    /// Index of the first entry that is still in this node's log.
+    pub fn log_begins_at(&self) -> u64 {
+        let data = self.inner().raft.data_metrics();
+        let data = data.borrow_watched();
+        data.purged.as_ref().map_or(0, |purged| purged.index() + 1)
+    }
+
+    pub(crate) fn own_status(&self) -> NodeStatus {
+        let server = self.inner().raft.server_metrics().borrow_watched().clone();
+        let data = self.inner().raft.data_metrics().borrow_watched().clone();
+        let durable = self.inner().progress.durable.borrow().clone();
+        let applied = self.applied_index();
+        let committed = data
+            .cluster_committed
+            .as_ref()
+            .map_or(0, openraft::LogId::index);
+        let view = self.views().latest();
+        let health = if *self.inner().progress.diverged.borrow() {
+            Health::Quarantined
+        } else if committed.saturating_sub(applied) > LAGGING_ENTRIES {
+            Health::Lagging
+        } else {
+            Health::Ok
+        };
+        NodeStatus {
+            id: self.id(),
+            address: self.inner().config.address.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            role: role(server.state),
+            leader: server.state == ServerState::Leader,
+            term: server.vote.leader_id().term,
+            last_log: data.last_log.as_ref().map_or(0, openraft::LogId::index),
+            applied,
+            checkpoint: durable.position.map_or(0, |position| position.index),
+            digest: match durable.position {
+                Some(_) => hex(&durable.digest),
+                None => String::new(),
+            },
+            data_bytes: self
+                .inner()
+                .config
+                .data_files
+                .iter()
+                .filter_map(|file| std::fs::metadata(file).ok())
+                .map(|metadata| metadata.len())
+                .sum(),
+            health,
+            reachable: true,
+            plugins: view
+                .catalogue()
+                .plugins()
+                .map(|(description, digest)| PluginStatus {
+                    name: description.name.clone(),
+                    version: description.version.clone(),
+                    digest: hex(&digest),
+                })
+                .collect(),
+        }
+    }
+
+    /// A row for every member, asked at the same time, sorted by number. Whoever does not answer
+    /// is listed as unreachable.
+    async fn statuses(&self) -> Vec<NodeStatus> {
+        let own = self.id();
+        let others =
+            self.nodes()
+                .into_iter()
+                .filter(|(id, _)| *id != own)
+                .map(|(id, node)| async move {
+                    let answer = self
+                        .ask(
+                            Destination::Member(id, node.clone()),
+                            Ask::Status,
+                            ASK_TIMEOUT,
+                        )
+                        .await;
+                    match answer {
+                        Ok(Tell::Status(status)) => *status,
+                        _ => unreachable_status(id, &node),
+                    }
+                });
+        let mut all = futures_util::future::join_all(others).await;
+        all.push(self.own_status());
+        all.sort_by_key(|status| status.id);
+        all
+    }
+
+    /// The members as this node knows them, sorted by number.
+    pub fn members(&self) -> Vec<Member> {
+        let server = self.inner().raft.server_metrics().borrow_watched().clone();
+        let membership = server.membership_config.membership();
+        membership
+            .nodes()
+            .map(|(id, node)| Member {
+                id: *id,
+                address: node.address.clone(),
+                voter: membership.voter_ids().any(|voter| voter == *id),
+                leader: server.current_leader == Some(*id),
+            })
+            .collect()
+    }
+}
+
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Unknown,
+    }
+}
+
+fn unreachable_status(id: NodeId, node: &Node) -> NodeStatus {
+    NodeStatus {
+        id,
+        address: node.address.clone(),
+        version: String::new(),
+        role: Role::Unknown,
+        leader: false,
+        term: 0,
+        last_log: 0,
+        applied: 0,
+        checkpoint: 0,
+        digest: String::new(),
+        data_bytes: 0,
+        health: Health::Unreachable,
+        reachable: false,
+        plugins: Vec::new(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}

@@ -1,0 +1,23 @@
+//! Stories with real processes: what a cluster's users may rely on, whatever happens to its
+//! nodes.
+//!
+//! Each story starts its own cluster on free loopback ports and leaves nothing behind. Waiting is
+//! for conditions, never for a time; [`cluster_tests::PATIENCE`] bounds it.
+
+#![forbid(unsafe_code)]
+
+mod support;
+
+mod bad_calls;
+mod bad_files;
+mod bad_packets;
+mod bad_plugins;
+mod bad_starts;
+mod formation;
+mod idle;
+mod kills;
+mod membership;
+mod partitions;
+mod restarts;
+mod retries;
+mod snapshots;

@@ -1,0 +1,100 @@
+//! Nodes that the log alone cannot bring up to date.
+
+use anyhow::{Result, ensure};
+use cluster_tests::{CHECKPOINT_PATIENCE, Cluster};
+
+use crate::support::{Load, connect, runtime, story};
+
+/// More than a leader keeps of the log behind a checkpoint.
+const WRITTEN_MIB: usize = 48;
+
+/// Writes so much, into few keys, that the log's beginning is purged. Each value is an entry.
+fn write_much(cluster: &Cluster) -> Result<()> {
+    let before = cluster
+        .status()?
+        .iter()
+        .map(|row| row.last_log)
+        .max()
+        .unwrap_or_default();
+    runtime()?.block_on(async {
+        let client = connect(cluster).await?;
+        for round in 0..WRITTEN_MIB {
+            let value = vec![round as u8; 1 << 20];
+            let key = format!("large/{}", round % 6);
+            client.call("set", [key.as_bytes(), &value]).await?;
+        }
+        client.close().await;
+        anyhow::Ok(())
+    })?;
+    // Two thirds of it: the newest part of the log is kept in any case.
+    let index = before + WRITTEN_MIB as u64 * 2 / 3;
+    cluster.wait_status_for(
+        CHECKPOINT_PATIENCE,
+        "large values are in a checkpoint",
+        |rows| {
+            rows.iter()
+                .filter(|row| row.reachable)
+                .all(|row| row.checkpoint >= index)
+        },
+    )?;
+    Ok(())
+}
+
+/// The node says that it was given a snapshot.
+fn ensure_installed(cluster: &mut Cluster, id: u64) -> Result<()> {
+    let log = cluster.node(id)?.log_since_start();
+    ensure!(
+        log.contains("snapshot"),
+        "node {id} did without a snapshot:\n{log}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_node_that_was_away_past_the_purge_gets_a_snapshot() {
+    story(3, |cluster| {
+        let away = cluster.follower()?;
+        cluster.node(away)?.kill()?;
+        write_much(cluster)?;
+        let load = Load::start(cluster)?;
+        cluster.restart(away)?;
+        cluster.wait_voters(3)?;
+        load.wait_for_more(100)?;
+        ensure_installed(cluster, away)?;
+        load.stop()?.check(cluster)
+    });
+}
+
+#[test]
+fn a_fresh_node_gets_a_snapshot_and_survives_a_kill_right_after() {
+    story(1, |cluster| {
+        write_much(cluster)?;
+        cluster.grow_to(2)?;
+        ensure_installed(cluster, 2)?;
+        cluster.node(2)?.kill()?;
+        cluster.restart(2)?;
+        cluster.wait_voters(2)?;
+        let load = Load::start(cluster)?;
+        load.wait_for_more(100)?;
+        load.stop()?.check(cluster)
+    });
+}
+
+#[test]
+fn a_node_killed_while_it_gets_a_snapshot_gets_it_again() {
+    story(1, |cluster| {
+        write_much(cluster)?;
+        let launch = cluster.launch_joining(2)?;
+        cluster.spawn(launch)?;
+        for pause_ms in [100, 200, 400, 800] {
+            // Not a wait for anything: kills at several instants of the joining.
+            std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+            cluster.node(2)?.kill()?;
+            cluster.node(2)?.spawn()?;
+        }
+        cluster.wait_voters(2)?;
+        let load = Load::start(cluster)?;
+        load.wait_for_more(100)?;
+        load.stop()?.check(cluster)
+    });
+}

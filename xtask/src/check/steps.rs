@@ -1,0 +1,151 @@
+//! The steps, in the order in which they run: what fails fast comes first, what needs the built
+//! binaries comes after the build.
+
+use anyhow::Result;
+
+use super::{Outcome, boundaries};
+use crate::{build, demo, plugins, run};
+
+/// One step.
+pub(crate) struct Step {
+    /// What to type to run it alone.
+    pub(crate) name: &'static str,
+    /// What it checks.
+    pub(crate) what: &'static str,
+    /// Runs it.
+    pub(crate) run: fn() -> Result<Outcome>,
+}
+
+/// All of them.
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        what: "the code is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "boundaries",
+        what: "crates reach only what they may",
+        run: check_boundaries,
+    },
+    Step {
+        name: "deny",
+        what: "licences and sources of dependencies",
+        run: deny,
+    },
+    Step {
+        name: "plugins",
+        what: "plugins and fixtures build",
+        run: build_plugins,
+    },
+    Step {
+        name: "build",
+        what: "hostd and hostctl build",
+        run: build_binaries,
+    },
+    Step {
+        name: "unit",
+        what: "unit, golden and documentation tests of every crate",
+        run: unit,
+    },
+    Step {
+        name: "cluster",
+        what: "stories with real processes",
+        run: cluster,
+    },
+    Step {
+        name: "demo",
+        what: "the demo runs through",
+        run: run_demo,
+    },
+    Step {
+        name: "clippy",
+        what: "no lints",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        what: "the documentation builds without warnings",
+        run: doc,
+    },
+];
+
+fn passed(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Passed)
+}
+
+fn cargo(arguments: &[&str]) -> Result<Outcome> {
+    passed(run::run(&mut run::cargo(arguments)))
+}
+
+fn fmt() -> Result<Outcome> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn check_boundaries() -> Result<Outcome> {
+    passed(boundaries::check())
+}
+
+/// Only where it is installed: building it takes minutes. Advisories need the network and change
+/// without a change here, so they are not part of the tests.
+fn deny() -> Result<Outcome> {
+    let installed = run::cargo(&["deny", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !installed {
+        let how = "cargo-deny is not installed; `cargo install --locked cargo-deny` brings it";
+        return Ok(Outcome::Skipped(how.into()));
+    }
+    cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"])
+}
+
+fn build_plugins() -> Result<Outcome> {
+    eprintln!("$ cargo xtask plugins --all");
+    passed(plugins::build_all())
+}
+
+fn build_binaries() -> Result<Outcome> {
+    passed(build::binaries())
+}
+
+fn unit() -> Result<Outcome> {
+    cargo(&[
+        "test",
+        "--release",
+        "--workspace",
+        "--exclude",
+        "cluster-tests",
+    ])
+}
+
+/// Two at a time: each runs three nodes and a load. Chosen by the test's name among the whole
+/// workspace, for the same dependencies as everywhere; see [`build::binaries`].
+fn cluster() -> Result<Outcome> {
+    let choice = ["--workspace", "--test", "stories"];
+    let mut command = run::cargo(&["test", "--release"]);
+    passed(run::run(
+        command.args(choice).args(["--", "--test-threads=2"]),
+    ))
+}
+
+fn run_demo() -> Result<Outcome> {
+    eprintln!("$ cargo xtask demo");
+    passed(demo::run(&demo::Options::default()))
+}
+
+fn clippy() -> Result<Outcome> {
+    cargo(&[
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+fn doc() -> Result<Outcome> {
+    let mut command = run::cargo(&["doc", "--release", "--workspace", "--no-deps"]);
+    passed(run::run(command.env("RUSTDOCFLAGS", "-D warnings")))
+}
