@@ -70,7 +70,8 @@ pub(crate) async fn open(
             limits: Limits::default(),
         },
         spool: data.file(SPOOL_DIRECTORY),
-        data_files: vec![state_file, data.file(LOG_FILE)],
+        state_file,
+        log_file: data.file(LOG_FILE),
         unavailable_after: UNAVAILABLE_AFTER,
     };
     Replica::open(replica_config, parts)

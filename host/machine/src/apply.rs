@@ -60,6 +60,7 @@ impl Machine {
             }
         }
         self.position = Some(position);
+        self.settle_timers()?;
         Ok(applied)
     }
 
@@ -119,7 +120,7 @@ impl Machine {
                 engine,
                 limits,
             } => self.found(moment, cluster, engine, limits),
-            Command::Install { component, .. } => Ok(self.install_plugin(moment, &component)),
+            Command::Install { component, .. } => self.install_plugin(moment, &component),
             Command::Call {
                 principal,
                 plugin,
@@ -188,33 +189,36 @@ impl Machine {
         Ok(Ok(Reply::Ok))
     }
 
-    fn install_plugin(&mut self, moment: &Moment<'_>, component: &[u8]) -> Outcome {
+    fn install_plugin(&mut self, moment: &Moment<'_>, component: &[u8]) -> Result<Outcome, Fault> {
         if component.len() as u64 > self.limits.component_bytes_max {
             let message = format!(
                 "the component is larger than {} bytes",
                 self.limits.component_bytes_max
             );
-            return Err(Rejection::new(RejectionCode::TooLarge, message));
+            return Ok(Err(Rejection::new(RejectionCode::TooLarge, message)));
         }
         let plugin = match self.engine.compile(component) {
             Ok(plugin) => plugin,
             Err(error) => {
                 tracing::warn!(%error, "a plugin was refused");
-                return Err(Rejection::new(RejectionCode::InvalidArgument, error.kind()));
+                return Ok(Err(Rejection::new(
+                    RejectionCode::InvalidArgument,
+                    error.kind(),
+                )));
             }
         };
         let name = &plugin.description().name;
         if let Some(installed) = self.catalogue.get(name) {
             if installed.plugin.digest() == plugin.digest() {
-                return Ok(Reply::Ok);
+                return Ok(Ok(Reply::Ok));
             }
             let message = format!(
                 "the cluster has another version of '{name}'; to replace it: hostctl plugin upgrade FILE"
             );
-            return Err(Rejection::new(
+            return Ok(Err(Rejection::new(
                 RejectionCode::Rejected("already_installed".into()),
                 message,
-            ));
+            )));
         }
         let id = self.system.running.next_plugin;
         self.system.running.next_plugin += 1;
@@ -222,11 +226,11 @@ impl Machine {
         self.layers
             .as_mut()
             .expect("no command is running")
-            .merge(rows, moment.revision);
+            .merge(rows, moment.revision)?;
         let mut catalogue = Catalogue::clone(&self.catalogue);
         catalogue.insert(id, plugin);
         self.catalogue = Arc::new(catalogue);
-        Ok(Reply::Ok)
+        Ok(Ok(Reply::Ok))
     }
 
     fn call(
@@ -268,14 +272,18 @@ impl Machine {
     ) -> Result<Outcome, Fault> {
         let mut fired = 0;
         while fired < self.limits.timers_per_wake {
-            let Some(timer) = timers::first(self.layers())?.filter(|timer| timer.due <= moment.now)
+            let layers = self.layers.as_mut().expect("no command is running");
+            let Some(timer) = self
+                .timers
+                .first(layers)?
+                .filter(|timer| timer.due <= moment.now)
             else {
                 break;
             };
             let mut removal = Writes::new();
-            timers::cancel(self.layers(), &mut removal, timer.plugin, &timer.id)?;
-            let layers = self.layers.as_mut().expect("no command is running");
-            layers.merge(removal, moment.revision);
+            timers::cancel(layers, &mut removal, timer.plugin, &timer.id)?;
+            self.timers.note(&removal);
+            layers.merge(removal, moment.revision)?;
             fired += 1;
             let Some(installed) = self.catalogue.by_id(timer.plugin).cloned() else {
                 continue;
@@ -337,7 +345,8 @@ impl Machine {
         if !instance.poisoned {
             self.instances.insert(installed.id, instance);
         }
-        finished.layers.merge(finished.writes, moment.revision);
+        self.timers.note(&finished.writes);
+        finished.layers.merge(finished.writes, moment.revision)?;
         self.layers = Some(finished.layers);
         self.system.running.fuel += finished.fuel;
         events.append(&mut finished.events);

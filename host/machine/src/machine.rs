@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hostd_protocol::{Entry, Limits, Outcome};
+use hostd_protocol::{Entry, Limits, Outcome, TimeNs};
 use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::query::{View, Views};
 use crate::sessions::Sessions;
 use crate::store::{Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
 use crate::system::System;
+use crate::timers::Front;
 use crate::wasm::{Engine, Instance};
 use crate::{Fault, OpenError};
 
@@ -82,6 +83,8 @@ pub struct Machine {
     pub(crate) sessions: Sessions,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) timers: Front,
+    next_timer: Option<TimeNs>,
     /// Instances for log commands, by plugin. Dropped at every checkpoint.
     pub(crate) instances: HashMap<u32, Instance>,
     pub(crate) position: Option<Position>,
@@ -117,6 +120,8 @@ impl Machine {
             sessions: parts.sessions,
             catalogue: parts.catalogue,
             limits: parts.limits,
+            timers: parts.timers,
+            next_timer: parts.next_timer,
             instances: HashMap::new(),
             position: checkpoint.position,
             durable: parts.durable,
@@ -148,6 +153,7 @@ impl Machine {
             engine: Arc::clone(&self.engine),
             position: self.position,
             time: self.system.running.time,
+            next_timer: self.next_timer,
             layers: self.layers().clone(),
             catalogue: Arc::clone(&self.catalogue),
             limits: Arc::clone(&self.limits),
@@ -208,10 +214,19 @@ impl Machine {
         self.sessions = parts.sessions;
         self.catalogue = parts.catalogue;
         self.limits = parts.limits;
+        self.timers = parts.timers;
+        self.next_timer = parts.next_timer;
         self.position = checkpoint.position;
         self.durable = parts.durable;
         self.frozen_membership = None;
         self.publish();
+        Ok(())
+    }
+
+    /// Looks up which timer is due first, if what was applied changed that.
+    pub(crate) fn settle_timers(&mut self) -> Result<(), Fault> {
+        let layers = self.layers.as_ref().expect("no command is running");
+        self.next_timer = self.timers.first(layers)?.map(|timer| timer.due);
         Ok(())
     }
 
@@ -227,6 +242,8 @@ pub(crate) struct Parts {
     sessions: Sessions,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) timers: Front,
+    pub(crate) next_timer: Option<TimeNs>,
     pub(crate) durable: Durable,
 }
 
@@ -242,7 +259,11 @@ impl Parts {
             membership: system.membership.clone(),
             digest: checkpoint.digest,
         };
+        let mut timers = Front::default();
+        let next_timer = timers.first(&layers)?.map(|timer| timer.due);
         Ok(Self {
+            timers,
+            next_timer,
             sessions: Sessions::load(&layers)?,
             catalogue: Arc::new(Catalogue::load(engine, &layers)?),
             limits: Arc::new(system.limits()),

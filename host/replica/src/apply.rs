@@ -70,6 +70,8 @@ pub(crate) struct Progress {
     pub(crate) dirty: Arc<AtomicBool>,
     /// Log index of the last checkpoint that was applied, durable or not; 0 for none.
     pub(crate) checkpoint: watch::Receiver<u64>,
+    /// The members as of the last entry applied.
+    pub(crate) membership: watch::Receiver<StoredMembership>,
     /// This node's state differs from the leader's.
     pub(crate) diverged: watch::Receiver<bool>,
     /// Why apply stopped; `None` while it goes on.
@@ -79,7 +81,7 @@ pub(crate) struct Progress {
 /// Owns the machine.
 pub(crate) struct Applier {
     machine: Machine,
-    membership: StoredMembership,
+    membership: watch::Sender<StoredMembership>,
     flushes: Flushes,
     stopped: bool,
     applied_next: watch::Sender<u64>,
@@ -115,7 +117,7 @@ enum Runner {
 impl ApplyHandle {
     /// Takes over the machine.
     pub(crate) fn start(machine: Machine, mode: WriterMode) -> io::Result<(Arc<Self>, Progress)> {
-        let membership = durable_membership(machine.durable())?;
+        let membership = watch::Sender::new(durable_membership(machine.durable())?);
         let applied_next = watch::Sender::new(next_index(machine.position()));
         let durable = watch::Sender::new(machine.durable().clone());
         let checkpoint = watch::Sender::new(
@@ -132,6 +134,7 @@ impl ApplyHandle {
             durable: durable.subscribe(),
             dirty: Arc::clone(&dirty),
             checkpoint: checkpoint.subscribe(),
+            membership: membership.subscribe(),
             diverged: diverged.subscribe(),
             fault: fault.subscribe(),
         };
@@ -241,7 +244,7 @@ fn run_flushes(
 impl Applier {
     /// The last entry applied, and the members then.
     pub(crate) fn applied(&self) -> (Option<Position>, StoredMembership) {
-        (self.machine.position(), self.membership.clone())
+        (self.machine.position(), self.membership.borrow().clone())
     }
 
     /// What is on disk, and the members then.
@@ -293,8 +296,9 @@ impl Applier {
         let input = match entry.payload {
             EntryPayload::Blank => return self.apply_input(position, Input::Blank),
             EntryPayload::Membership(membership) => {
-                self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                let bytes = codec::encode(&self.membership);
+                let membership = StoredMembership::new(Some(entry.log_id), membership);
+                let bytes = codec::encode(&membership);
+                self.membership.send_replace(membership);
                 self.dirty.store(true, Ordering::Relaxed);
                 return self.apply_input(position, Input::Membership(&bytes));
             }
@@ -387,8 +391,9 @@ impl Applier {
             .and_then(|chunks| self.machine.install(chunks))
             .map_err(|error| ApplyFault(format!("snapshot: {error}").into()))?;
         let durable = self.machine.durable().clone();
-        self.membership =
+        let membership =
             durable_membership(&durable).map_err(|error| ApplyFault(error.to_string().into()))?;
+        self.membership.send_replace(membership);
         self.checkpoint
             .send_replace(durable.position.map_or(0, |position| position.index));
         self.dirty.store(false, Ordering::Relaxed);

@@ -28,8 +28,10 @@ pub struct ReplicaConfig {
     pub founding: Founding,
     /// Directory for snapshots that are being received; on the disk of the state.
     pub spool: PathBuf,
-    /// The files whose size is the node's data size.
-    pub data_files: Vec<PathBuf>,
+    /// The machine's database, named in messages; its size counts as the node's data size.
+    pub state_file: PathBuf,
+    /// The log's database, named and counted likewise.
+    pub log_file: PathBuf,
     /// How long a call is held while there is no leader, or the leader has no majority, before
     /// its caller is told so.
     pub unavailable_after: Duration,

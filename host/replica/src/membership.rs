@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hostd_protocol::{Failure, FailureCode, MemberChange, NodeId};
 use openraft::{
     ChangeMembers, Instant as _,
@@ -68,7 +69,12 @@ impl Replica {
     /// as long as it takes; the reasons for waiting are logged.
     pub async fn form(&self, formation: Formation) -> Result<(), FormError> {
         if self.is_initialized() {
-            return Ok(());
+            return match formation {
+                Formation::Alone => Ok(()),
+                Formation::Join { through, .. } | Formation::Expect { through, .. } => {
+                    self.confirm(&through).await
+                }
+            };
         }
         match formation {
             Formation::Alone => {
@@ -78,6 +84,32 @@ impl Replica {
             Formation::Join { through, learner } => self.join(through, learner).await,
             Formation::Expect { through, count } => self.expect(through, count).await,
         }
+    }
+
+    /// Makes sure that a node which has a cluster is not told to join another one. That nobody
+    /// answers is no objection: all nodes may be starting.
+    async fn confirm(&self, through: &[String]) -> Result<(), FormError> {
+        // What it belongs to may still have to be read from its log.
+        let mut applied = self.inner().progress.applied_next.clone();
+        let known = applied.wait_for(|_| self.cluster().is_some());
+        drop(tokio::time::timeout(ASK_TIMEOUT, known).await);
+        let mut answers: FuturesUnordered<_> = through
+            .iter()
+            .map(|address| async move { (address, self.meet(address).await) })
+            .collect();
+        while let Some((address, answer)) = answers.next().await {
+            match answer {
+                Ok(meeting) if meeting.id != self.id() => return Ok(()),
+                Err(failure) if failure.code == FailureCode::InvalidArgument => {
+                    return Err(FormError::Refused(format!(
+                        "{address}, which this node is told to join: {}",
+                        failure.message
+                    )));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn initialize(&self, nodes: Nodes) -> Result<(), FormError> {
@@ -483,6 +515,9 @@ async fn propose(
 ) -> Result<(), Refusal> {
     let raft = &replica.inner().raft;
     loop {
+        while under_way(replica) && Instant::now() + LOOK < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
         let result = timeout_at(deadline, raft.change_membership(change.clone(), true)).await;
         let error = match result {
             Err(_) if replica.has_quorum() => {
@@ -508,6 +543,15 @@ async fn propose(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether the last change is not committed yet, as far as this node has applied; Raft makes one
+/// at a time.
+fn under_way(replica: &Replica) -> bool {
+    let server = replica.inner().raft.server_metrics();
+    let server = server.borrow_watched();
+    let applied = replica.inner().progress.membership.borrow();
+    server.membership_config.log_id() > applied.log_id()
 }
 
 fn invalid(message: String) -> Refusal {
@@ -649,6 +693,9 @@ enum Intended {
 
 /// The next change that the standings ask for.
 fn intended(replica: &Replica) -> Option<Intended> {
+    if under_way(replica) {
+        return Some(Intended::Later);
+    }
     let members = membership(replica);
     if members.get_joint_config().len() > 1 {
         // A leader that died between the two steps of a change left it to the next one. The

@@ -197,11 +197,10 @@ impl Replica {
             u64::from_le_bytes(bytes)
         };
         spool::clean(&config.spool)?;
-        let log_name = disk.name.clone();
         let database = Arc::new(LogDatabase::open(disk, config.id, random)?);
         let writer = Arc::new(LogWriter::start(Arc::clone(&database), config.mode)?);
         let log = LogStore::open(&database, &writer, GROUP)?;
-        check_together(&log_name, &log, &machine)?;
+        check_together(&config, &log, &machine)?;
 
         let views = machine.views();
         let (apply, progress) = ApplyHandle::start(machine, config.mode)?;
@@ -450,7 +449,8 @@ impl Replica {
             return Err(Failure::new(
                 FailureCode::Fault,
                 "this node's state differs from the majority's; it does not serve reads. Ask another \
-                 node, and restart this one with --recover",
+                 node. To replace this one: stop it, `hostctl member remove` its number, and start it \
+                 with an empty directory, another --node-id and --join",
             ));
         }
         let index = self
@@ -823,24 +823,25 @@ enum Route {
 
 /// Refuses a log and a state that are not of the same past.
 fn check_together(
-    log_name: &str,
+    config: &ReplicaConfig,
     log: &LogStore,
     machine: &hostd_machine::Machine,
 ) -> Result<(), OpenError> {
+    let (state_file, log_file) = (config.state_file.display(), config.log_file.display());
     let (purged, empty) = log.beginning();
     let state = machine.position().map(|position| position.index);
-    if purged > state {
+    if let Some(purged) = purged.filter(|_| purged > state) {
+        let state = state.map_or("is missing or empty".into(), |index| {
+            format!("reaches up to entry {index} only")
+        });
         return Err(OpenError::Mismatch(format!(
-            "the state is missing or older than the log: {log_name} begins after entry {}, and the \
-             state reaches up to entry {}",
-            purged.unwrap_or_default(),
-            state.map_or("none".into(), |index| index.to_string()),
+            "{state_file} {state}, and {log_file} begins after entry {purged}: what is between is lost"
         )));
     }
     if empty && let Some(index) = state {
         return Err(OpenError::Mismatch(format!(
-            "{log_name} is empty, but the state reaches up to entry {index}: this node has lost its \
-             log and with it the promises it made"
+            "{log_file} is missing or empty, but {state_file} reaches up to entry {index}: this node \
+             has lost its log and with it the promises it made"
         )));
     }
     Ok(())

@@ -41,6 +41,7 @@ impl Replica {
             .as_ref()
             .map_or(0, openraft::LogId::index);
         let view = self.views().latest();
+        let config = &self.inner().config;
         let health = if *self.inner().progress.diverged.borrow() {
             Health::Quarantined
         } else if committed.saturating_sub(applied) > LAGGING_ENTRIES {
@@ -50,9 +51,9 @@ impl Replica {
         };
         NodeStatus {
             id: self.id(),
-            address: self.inner().config.address.clone(),
+            address: config.address.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            role: role(server.state),
+            role: self.role(server.state),
             leader: server.state == ServerState::Leader,
             term: server.vote.leader_id().term,
             last_log: data.last_log.as_ref().map_or(0, openraft::LogId::index),
@@ -62,11 +63,8 @@ impl Replica {
                 Some(_) => hex(&durable.digest),
                 None => String::new(),
             },
-            data_bytes: self
-                .inner()
-                .config
-                .data_files
-                .iter()
+            data_bytes: [&config.state_file, &config.log_file]
+                .into_iter()
                 .filter_map(|file| std::fs::metadata(file).ok())
                 .map(|metadata| metadata.len())
                 .sum(),
@@ -114,26 +112,36 @@ impl Replica {
     /// The members as this node knows them, sorted by number.
     pub fn members(&self) -> Vec<Member> {
         let server = self.inner().raft.server_metrics().borrow_watched().clone();
-        let membership = server.membership_config.membership();
-        membership
+        server
+            .membership_config
+            .membership()
             .nodes()
             .map(|(id, node)| Member {
                 id: *id,
                 address: node.address.clone(),
-                voter: membership.voter_ids().any(|voter| voter == *id),
+                voter: self.counts(*id),
                 leader: server.current_leader == Some(*id),
             })
             .collect()
     }
-}
 
-fn role(state: ServerState) -> Role {
-    match state {
-        ServerState::Leader => Role::Leader,
-        ServerState::Follower => Role::Follower,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Learner => Role::Learner,
-        ServerState::Shutdown => Role::Unknown,
+    fn role(&self, state: ServerState) -> Role {
+        match state {
+            ServerState::Leader => Role::Leader,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Follower if self.counts(self.id()) => Role::Follower,
+            ServerState::Follower | ServerState::Learner => Role::Learner,
+            ServerState::Shutdown => Role::Unknown,
+        }
+    }
+
+    /// Whether the cluster may rely on a node as a voter. While a change of the membership is
+    /// under way, which takes a majority of the old and one of the new members, that is who is in
+    /// both.
+    fn counts(&self, id: NodeId) -> bool {
+        let stored = self.inner().progress.membership.borrow();
+        let configs = stored.membership().get_joint_config();
+        !configs.is_empty() && configs.iter().all(|voters| voters.contains(&id))
     }
 }
 

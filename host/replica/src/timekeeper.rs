@@ -103,14 +103,9 @@ impl Turn {
 
     async fn wake(replica: &Replica) -> Result<Duration, Refusal> {
         let inner = replica.inner();
-        let due = match inner.views.latest().next_timer() {
-            Ok(due) => due,
-            Err(fault) => {
-                tracing::error!(%fault, "the next timer cannot be read");
-                return Ok(LOOK);
-            }
+        let Some(due) = inner.views.latest().next_timer() else {
+            return Ok(LOOK);
         };
-        let Some(due) = due else { return Ok(LOOK) };
         let now: TimeNs = (inner.clock)();
         if due > now {
             return Ok(Duration::from_nanos(due - now));

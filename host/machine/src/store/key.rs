@@ -39,8 +39,8 @@ impl Table {
     }
 
     /// First key of the table, and the first key behind it.
-    pub(crate) fn bounds(self) -> (Vec<u8>, Vec<u8>) {
-        (vec![self as u8], vec![self as u8 + 1])
+    pub(crate) fn bounds(self) -> (Key, Key) {
+        ([self as u8].into(), [self as u8 + 1].into())
     }
 }
 

@@ -84,9 +84,14 @@ impl Layers {
 
     /// The row at `key`.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
-        if let Some(change) = self.active.get(key) {
-            return Ok(change.clone());
+        match self.active.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.below(key),
         }
+    }
+
+    /// The row at `key` as of the last checkpoint.
+    fn below(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
         if let Some(change) = self.frozen.as_ref().and_then(|frozen| frozen.get(key)) {
             return Ok(change.clone());
         }
@@ -140,11 +145,27 @@ impl Layers {
     }
 
     /// Makes a command's writes part of the state.
-    pub(crate) fn merge(&mut self, writes: Writes, revision: Revision) {
+    pub(crate) fn merge(&mut self, writes: Writes, revision: Revision) -> Result<(), Fault> {
         for (key, write) in writes {
-            self.active
-                .insert(key, write.map(|value| Row { revision, value }));
+            match write {
+                Some(value) => {
+                    self.active.insert(key, Some(Row { revision, value }));
+                }
+                None => self.remove(key)?,
+            }
         }
+        Ok(())
+    }
+
+    /// Removes a row. One that came and went since the checkpoint leaves no mark behind, so that
+    /// a scan over a queue's front or over timers does not step over all that were ever there.
+    fn remove(&mut self, key: Key) -> Result<(), Fault> {
+        if self.below(&key)?.is_some() {
+            self.active.insert(key, None);
+        } else {
+            self.active.remove(&key);
+        }
+        Ok(())
     }
 
     /// Sets or removes one row outside of any command's scope.

@@ -52,7 +52,8 @@ pub fn config(id: NodeId, address: &str, directory: &Path) -> ReplicaConfig {
             limits: hostd_protocol::Limits::default(),
         },
         spool: directory.to_owned(),
-        data_files: vec![directory.join("state.redb"), directory.join("log.redb")],
+        state_file: directory.join("state.redb"),
+        log_file: directory.join("log.redb"),
         unavailable_after: Duration::from_secs(10),
     }
 }
