@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hostd_protocol::codec::{decode, decode_prefix};
@@ -21,8 +21,9 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::listener::Shared;
 use crate::{Limits, Service};
 
-/// Rounds of reading and answering before other tasks get their turn.
-const ROUNDS_MAX: usize = 16;
+/// How long reading and answering go on before other tasks get their turn. Reads run here, so
+/// without a bound thousands that become ready together would hold up Raft's heartbeats.
+const SLICE: Duration = Duration::from_micros(500);
 
 /// How long a finished stream's last bytes may take to be acknowledged.
 const LINGER: Duration = Duration::from_secs(1);
@@ -74,7 +75,8 @@ impl<S: Service> Exchange<S> {
 
         let finished = loop {
             let round = poll_fn(|context| {
-                for _ in 0..ROUNDS_MAX {
+                let begun = Instant::now();
+                loop {
                     let mut moved = false;
                     while let Some(frame) = pipe.poll_request(context, &mut moved)? {
                         match frame.and_then(|(id, request, bytes)| start(id, request, bytes)) {
@@ -82,7 +84,7 @@ impl<S: Service> Exchange<S> {
                             Err(refusal) => pipe.writer.push(&refusal),
                         }
                     }
-                    while pipe.has_room() {
+                    while pipe.has_room() && begun.elapsed() < SLICE {
                         let Poll::Ready(Some(answer)) = answers.poll_next_unpin(context) else {
                             break;
                         };
@@ -97,12 +99,14 @@ impl<S: Service> Exchange<S> {
                     if pipe.is_done() && answers.is_empty() {
                         return Poll::Ready(Ok(()));
                     }
+                    if begun.elapsed() >= SLICE {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     if !moved {
                         return Poll::Pending;
                     }
                 }
-                context.waker().wake_by_ref();
-                Poll::Pending
             });
             tokio::select! {
                 biased;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +35,15 @@ fn main() -> ExitCode {
         Err(error) => return fault(&error),
     };
     runtime.block_on(async {
-        let node = match Node::start(config).await {
+        let mut stop = pin!(stop_signal());
+        let started = tokio::select! {
+            started = Node::start(config) => started,
+            () = &mut stop => {
+                tracing::info!("stopping before this node was ready");
+                return ExitCode::SUCCESS;
+            }
+        };
+        let node = match started {
             Ok(node) => node,
             Err(StartError::Config(error)) => return usage(&error),
             Err(error) => return fault(&error),
@@ -49,7 +58,7 @@ fn main() -> ExitCode {
         // Whoever started this node may have closed its output; that is no reason to stop.
         let _ = writeln!(std::io::stdout(), "{ready}").and_then(|()| std::io::stdout().flush());
         tokio::select! {
-            () = stop_signal() => {
+            () = stop => {
                 tracing::info!("stopping: handing leadership over and finishing what is in flight");
                 node.shutdown().await;
                 ExitCode::SUCCESS

@@ -94,6 +94,9 @@ pub enum StartError {
     /// The cluster does not take this node.
     #[error("{0}")]
     Formation(String),
+    /// The node met a fault before it was ready.
+    #[error("{0}")]
+    Fault(String),
     /// The operating system.
     #[error("{0}")]
     System(#[from] std::io::Error),
@@ -138,14 +141,15 @@ impl Node {
             service.clone(),
             Arc::new(move |id, connection| peers.accept_peer(id, connection)),
         );
-        replication::form(&config, &replica).await?;
-        plugins::install(&replica, files).await;
-        let cluster = replica
-            .views()
-            .latest()
-            .cluster()
-            .unwrap_or_default()
-            .to_owned();
+        let formed = async {
+            replication::form(&config, &replica).await?;
+            plugins::install(&replica, files).await;
+            Ok::<_, StartError>(replica.founded().await)
+        };
+        let cluster = tokio::select! {
+            formed = formed => formed?,
+            reason = replica.fault() => return Err(StartError::Fault(reason)),
+        };
         Ok(Self {
             id: config.node_id,
             address,

@@ -228,10 +228,22 @@ impl Options {
         let formation = match (self.join.is_empty(), self.bootstrap_expect) {
             (true, None) => Formation::Found,
             (false, None) => Formation::Join(self.join),
-            (false, Some(expect)) if expect >= 1 => Formation::Expect {
-                members: self.join,
-                expect,
-            },
+            (false, Some(expect)) if expect >= 1 => {
+                let mut members = self.join;
+                members.sort();
+                members.dedup();
+                if members.len() != expect && members.len() + 1 != expect {
+                    return Err(bad(
+                        "--bootstrap-expect",
+                        format!(
+                            "{expect} nodes are to begin, but --join names {}; name all of them, or \
+                             all others. Further nodes join later, without --bootstrap-expect",
+                            members.len()
+                        ),
+                    ));
+                }
+                Formation::Expect { members, expect }
+            }
             _ => {
                 let detail = "needs the same --join list on every node, and a number of 1 or more";
                 return Err(bad("--bootstrap-expect", detail.into()));

@@ -10,8 +10,8 @@ use hostd_protocol::{Limits, TimeNs};
 use hostd_quic::Profile;
 use hostd_replica::network::quic::QuicTransport;
 use hostd_replica::{
-    CheckpointPolicy, FileBackend, Formation, Founding, LOG_FILE, LogDisk, ProposeLimits, Replica,
-    ReplicaConfig, ReplicaParts, Timing, WriterMode,
+    CheckpointPolicy, Formation, Founding, LOG_FILE, LogDisk, ProposeLimits, Replica,
+    ReplicaConfig, ReplicaParts, Timing, WriterMode, open_database,
 };
 
 use crate::config::{self, Config};
@@ -39,7 +39,7 @@ pub(crate) async fn open(
         node: config.node_id,
         detail: error.to_string(),
     };
-    let backend = FileBackend::open(&state_file, config.sync, STATE_GROWTH_BYTES)
+    let backend = open_database(&state_file, config.sync, STATE_GROWTH_BYTES)
         .map_err(|error| damaged(OpenError::Storage(error.to_string())))?;
     let machine = Machine::open(engine, backend).map_err(damaged)?;
     let log = LogDisk::open(data.path(), config.sync).map_err(|error| StartError::Log {

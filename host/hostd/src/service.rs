@@ -10,7 +10,7 @@ use hostd_protocol::{
 };
 use hostd_replica::Replica;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
@@ -66,7 +66,7 @@ impl Service {
                 if call.consistency == Consistency::Linearizable && !self.open_reads {
                     self.replica.read_barrier(deadline).await?;
                 }
-                Ok(self.query(call).await??)
+                Ok(self.query(call, deadline).await??)
             }
         }
     }
@@ -85,16 +85,21 @@ impl Service {
         }
     }
 
-    async fn query(&self, call: Call) -> Result<Outcome, CallError> {
+    async fn query(&self, call: Call, deadline: Instant) -> Result<Outcome, CallError> {
+        if self.replica.quarantined() {
+            return Err(hostd_replica::quarantined().into());
+        }
         let outcome = run_query(&self.views.latest(), &call, Budget::Short)?;
         if !matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::FuelExhausted) {
             return Ok(outcome);
         }
-        let _running = self
-            .long_queries
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+        let Ok(running) = timeout_at(deadline, self.long_queries.acquire()).await else {
+            return Err(failure(
+                FailureCode::Overloaded,
+                "long queries are waiting for each other; try again in a moment",
+            ));
+        };
+        let _running = running.expect("the semaphore is never closed");
         let view = self.views.latest();
         tokio::task::spawn_blocking(move || run_query(&view, &call, Budget::Full))
             .await

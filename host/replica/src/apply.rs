@@ -72,7 +72,7 @@ pub(crate) struct Progress {
     pub(crate) checkpoint: watch::Receiver<u64>,
     /// The members as of the last entry applied.
     pub(crate) membership: watch::Receiver<StoredMembership>,
-    /// This node's state differs from the leader's.
+    /// This node's state differs from the majority's.
     pub(crate) diverged: watch::Receiver<bool>,
     /// Why apply stopped; `None` while it goes on.
     pub(crate) fault: watch::Receiver<Option<String>>,
@@ -99,6 +99,8 @@ struct Flushes {
     results: mpsc::Receiver<Result<Flushed, Fault>>,
     /// A job was handed out and not yet taken in.
     pending: bool,
+    /// Why the last one failed: nothing may be applied after it.
+    failed: Option<ApplyFault>,
 }
 
 type Job = Box<dyn FnOnce(&mut Applier) + Send>;
@@ -116,7 +118,11 @@ enum Runner {
 
 impl ApplyHandle {
     /// Takes over the machine.
-    pub(crate) fn start(machine: Machine, mode: WriterMode) -> io::Result<(Arc<Self>, Progress)> {
+    pub(crate) fn start(
+        machine: Machine,
+        mode: WriterMode,
+        diverged: bool,
+    ) -> io::Result<(Arc<Self>, Progress)> {
         let membership = watch::Sender::new(durable_membership(machine.durable())?);
         let applied_next = watch::Sender::new(next_index(machine.position()));
         let durable = watch::Sender::new(machine.durable().clone());
@@ -126,7 +132,7 @@ impl ApplyHandle {
                 .position
                 .map_or(0, |position| position.index),
         );
-        let diverged = watch::Sender::new(false);
+        let diverged = watch::Sender::new(diverged);
         let fault = watch::Sender::new(None);
         let dirty = Arc::new(AtomicBool::new(false));
         let progress = Progress {
@@ -146,6 +152,7 @@ impl ApplyHandle {
                 jobs: None,
                 results,
                 pending: false,
+                failed: None,
             },
             stopped: false,
             applied_next,
@@ -262,6 +269,9 @@ impl Applier {
 
     /// Applies entries in order, answering those who wait.
     pub(crate) fn apply(&mut self, items: Vec<Item>) -> Result<(), ApplyFault> {
+        if let Some(fault) = &self.flushes.failed {
+            return Err(fault.clone());
+        }
         let mut answers = Vec::new();
         let mut commands = 0;
         for (entry, responder) in items {
@@ -323,9 +333,9 @@ impl Applier {
         if applied.diverged {
             tracing::error!(
                 index = position.index,
-                "this node's state differs from the leader's at the previous checkpoint"
+                "this node's state differs from the majority's at the previous checkpoint"
             );
-            self.diverged.send_replace(true);
+            self.quarantine();
         }
         if let Some(job) = applied.flush {
             self.flush(job)?;
@@ -363,8 +373,17 @@ impl Applier {
     fn take_finished_flush(&mut self) {
         // It may have been taken already, by a checkpoint that waited for it.
         match self.flushes.results.try_recv() {
-            Ok(Ok(flushed)) => self.take_flushed(flushed),
-            Ok(Err(fault)) => self.stop(&fault.into()),
+            Ok(Ok(flushed)) => {
+                self.take_flushed(flushed);
+                // An idle node would otherwise keep the changes in memory as well.
+                self.machine.publish();
+            }
+            Ok(Err(fault)) => {
+                let fault = ApplyFault::from(fault);
+                self.stop(&fault);
+                self.flushes.pending = false;
+                self.flushes.failed = Some(fault);
+            }
             Err(_) => {}
         }
     }
@@ -402,6 +421,11 @@ impl Applier {
         self.applied_next
             .send_replace(next_index(self.machine.position()));
         Ok(())
+    }
+
+    /// Takes in that the state is wrong.
+    pub(crate) fn quarantine(&self) {
+        self.diverged.send_replace(true);
     }
 
     fn stop(&self, fault: &ApplyFault) {

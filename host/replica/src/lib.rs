@@ -16,6 +16,7 @@
 mod apply;
 mod checkpoints;
 mod config;
+mod divergence;
 mod log_file;
 mod log_store;
 mod log_writer;
@@ -33,10 +34,10 @@ pub mod types;
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
 };
-pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE};
+pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE, open_database};
 pub use log_store::OpenLogError;
 pub use log_writer::WriterMode;
 pub use membership::{FormError, Formation};
 pub use network::quic::QuicTransport;
-pub use replica::{Leadership, OpenError, Replica};
+pub use replica::{Leadership, OpenError, Replica, quarantined};
 pub use state_machine::{ReceivedSnapshot, SnapshotData};

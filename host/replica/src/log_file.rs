@@ -9,11 +9,12 @@
 //! mark has lost something it promised, and is refused.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use redb::StorageBackend;
@@ -26,6 +27,9 @@ pub const MARK_FILE: &str = "log.mark";
 /// How much the file grows at once. Growth costs a journal commit of the file system, which
 /// writes into a file that is already there do not.
 const GROWTH_BYTES: u64 = 16 << 20;
+
+/// How long a file that is to be opened may still be in use.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Growth is written in pieces this small because a file system keeps one page-cache unit per
 /// write: later writes of a 4 KiB page into a large unit cost several times as much.
@@ -50,10 +54,7 @@ impl LogDisk {
     /// process, and an unknown part of it the death of the machine.
     pub fn open(directory: &Path, sync: bool) -> io::Result<Self> {
         let path = directory.join(LOG_FILE);
-        if !path.try_exists()? {
-            create_database(&path)?;
-        }
-        let file = FileBackend::open(&path, sync, GROWTH_BYTES)?;
+        let file = open_database(&path, sync, GROWTH_BYTES)?;
         let mark = FileBackend::open(&directory.join(MARK_FILE), false, 0)?;
         Ok(Self {
             backend: Box::new(file),
@@ -63,15 +64,30 @@ impl LogDisk {
     }
 }
 
+/// The file of a database, which is created if it is missing. It grows by `growth_bytes` at
+/// least, a multiple of the page size.
+///
+/// Without `sync` nothing waits for the disk.
+///
+/// # Errors
+/// [`io::ErrorKind::ResourceBusy`] while another process, or another part of this one, has it
+/// open.
+pub fn open_database(path: &Path, sync: bool, growth_bytes: u64) -> io::Result<FileBackend> {
+    if !path.try_exists()? {
+        create_database(path, growth_bytes)?;
+    }
+    FileBackend::open(path, sync, growth_bytes)
+}
+
 /// Makes an empty database under another name first: a redb file whose creation was interrupted
 /// is not a redb file.
-fn create_database(path: &Path) -> io::Result<()> {
+fn create_database(path: &Path, growth_bytes: u64) -> io::Result<()> {
     let unfinished = path.with_extension("redb.new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let backend = FileBackend::open(&unfinished, true, GROWTH_BYTES)?;
+    let backend = FileBackend::open(&unfinished, true, growth_bytes)?;
     let database = redb::Database::builder()
         .create_with_backend(backend)
         .map_err(io::Error::other)?;
@@ -99,15 +115,15 @@ struct Length {
 }
 
 impl FileBackend {
-    /// Opens a file, creating it if it is missing. Without `sync`, syncing does nothing. The
-    /// file grows by `growth_bytes` at least, a multiple of the page size.
-    pub fn open(path: &Path, sync: bool, growth_bytes: u64) -> io::Result<Self> {
+    /// Opens a file, creating it if it is missing, and locks it for as long as this lives.
+    pub(crate) fn open(path: &Path, sync: bool, growth_bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)?;
+        lock(&file, path)?;
         let physical = file.metadata()?.len();
         Ok(Self {
             file,
@@ -131,6 +147,26 @@ impl FileBackend {
             self.file.sync_all()?;
         }
         Ok(())
+    }
+}
+
+/// Keeps two writers apart. A replica that was just dropped needs a moment to let go.
+fn lock(file: &File, path: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    format!("{}: in use by another hostd", path.display()),
+                ));
+            }
+        }
     }
 }
 
@@ -171,6 +207,11 @@ impl StorageBackend for FileBackend {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset)
+    }
+
+    /// Whoever still reads an old state keeps the file open, but nobody writes it any more.
+    fn close(&self) -> io::Result<()> {
+        self.file.unlock()
     }
 }
 

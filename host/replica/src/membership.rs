@@ -132,15 +132,16 @@ impl Replica {
                 },
                 ..self.inner().node.clone()
             },
-            learner,
         };
         let mut patience = Complaints::new();
         let mut addresses = through.clone();
+        let mut hints: Vec<String> = Vec::new();
         loop {
             if self.is_initialized() {
                 return Ok(());
             }
             let mut reason = String::new();
+            let tried = std::mem::take(&mut hints);
             for address in std::mem::take(&mut addresses) {
                 let asked = self
                     .ask(
@@ -158,19 +159,20 @@ impl Replica {
                         // A member that does not lead knows who does.
                         if let Some((_, leader)) = refusal.failure.leader
                             && !leader.is_empty()
-                            && !addresses.contains(&leader)
+                            && !hints.contains(&leader)
                         {
-                            addresses.push(leader);
+                            hints.push(leader);
                         }
                         reason = format!("{address}: {}", refusal.failure.message);
                     }
                 }
             }
             patience.complain("joining", &reason);
-            if addresses.is_empty() {
+            // A leader that was just named is asked at once; one that was of no use, later.
+            if hints.iter().all(|hint| tried.contains(hint)) {
                 tokio::time::sleep(JOIN_PAUSE).await;
             }
-            addresses.extend(through.iter().cloned());
+            addresses.extend(hints.iter().chain(&through).cloned());
         }
     }
 
@@ -184,19 +186,19 @@ impl Replica {
     }
 
     /// Of the nodes that meet, the one with the lowest number begins, with all of them as members.
+    ///
+    /// All must be new, and as many as the list names: two sets of nodes that both began would be
+    /// two clusters, or one with two histories.
     async fn expect(&self, through: Vec<String>, count: usize) -> Result<(), FormError> {
         let mut patience = Complaints::new();
         loop {
             let mut met = Nodes::from([(self.id(), self.inner().node.clone())]);
+            let mut begun = false;
             let mut reason = String::new();
             for address in &through {
                 match self.meet(address).await {
                     Ok(meeting) if meeting.initialized && meeting.id != self.id() => {
-                        // The others have begun, with this node among them: their log comes.
-                        if met.len() > count {
-                            break;
-                        }
-                        met.insert(meeting.id, meeting.node);
+                        begun = true;
                     }
                     Ok(meeting) => {
                         let other = met.insert(meeting.id, meeting.node.clone());
@@ -208,13 +210,21 @@ impl Replica {
                             )));
                         }
                     }
+                    Err(failure) if failure.code == FailureCode::InvalidArgument => {
+                        return Err(FormError::Refused(failure.message));
+                    }
                     Err(failure) => reason = format!("{address}: {}", failure.message),
                 }
             }
             if self.is_initialized() {
                 return Ok(());
             }
-            if met.len() == count {
+            if begun {
+                // With this node among them: then their log comes.
+                reason = "the others have begun; if this node is not one of them, start it without \
+                          --bootstrap-expect"
+                    .into();
+            } else if met.len() == count {
                 let first = met.keys().next().copied();
                 if first == Some(self.id()) {
                     return self.initialize(met).await;
@@ -273,7 +283,7 @@ impl Complaints {
 /// Takes a node in, as the leader; or notices its new address.
 pub(crate) async fn take_in(replica: &Replica, joiner: Joiner) -> Result<(), Refusal> {
     let deadline = Instant::now() + OWN_CHANGE_TIMEOUT;
-    let Joiner { id, node, .. } = joiner;
+    let Joiner { id, node } = joiner;
     let _turn = turn(replica, deadline).await?;
     match replica.member(id) {
         None => {
@@ -366,16 +376,31 @@ async fn add(
              it with an empty data directory and a new number"
         )));
     }
+    let standing = if learner {
+        Standing::Learner
+    } else {
+        Standing::Voter
+    };
     let node = Node {
         address,
         incarnation: meeting.node.incarnation,
-        standing: if learner {
-            Standing::Learner
-        } else {
-            Standing::Voter
-        },
+        standing,
     };
-    take_in(replica, Joiner { id, node, learner }).await
+    take_in(replica, Joiner { id, node }).await?;
+    // It may have joined by itself in the meantime, as something else.
+    match replica.member(id) {
+        Some(known) if known.standing != standing => {
+            if learner {
+                demote(replica, id, deadline).await
+            } else {
+                let _turn = turn(replica, deadline).await?;
+                let meant = Node { standing, ..known };
+                let change = ChangeMembers::SetNodes([(id, meant)].into());
+                propose(replica, change, deadline).await
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn promote(replica: &Replica, id: NodeId, deadline: Instant) -> Result<(), Refusal> {
@@ -661,7 +686,6 @@ async fn announce(replica: &Replica) {
     let joiner = Joiner {
         id: replica.id(),
         node: replica.inner().node.clone(),
-        learner: false,
     };
     let leader = replica.leadership().borrow().clone();
     let told = match leader.leader {

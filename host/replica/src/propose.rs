@@ -69,6 +69,8 @@ pub(crate) struct Stamp {
 pub(crate) struct Proposer(Arc<Shared>);
 
 struct Shared {
+    /// What ends an entry may run on a thread that has none.
+    runtime: tokio::runtime::Handle,
     raft: Raft,
     stamp: Stamp,
     limits: ProposeLimits,
@@ -101,6 +103,7 @@ pub(crate) struct Proposed {
 impl Proposer {
     pub(crate) fn new(raft: Raft, stamp: Stamp, limits: ProposeLimits) -> Self {
         Self(Arc::new(Shared {
+            runtime: tokio::runtime::Handle::current(),
             raft,
             stamp,
             limits,
@@ -172,20 +175,14 @@ impl Proposed {
     /// Whether the call still waits for its turn.
     pub(crate) fn is_waiting(&self) -> bool {
         let queue = self.proposer.0.lock();
-        queue
-            .waiting
-            .iter()
-            .any(|waiting| waiting.number == self.number)
+        queue.place(self.number).is_some()
     }
 
     /// Gives the call up. Returns whether it is certain that it was not proposed and never will
     /// be.
     pub(crate) fn withdraw(&mut self) -> bool {
         let mut queue = self.proposer.0.lock();
-        let place = queue
-            .waiting
-            .iter()
-            .position(|waiting| waiting.number == self.number);
+        let place = queue.place(self.number);
         let Some(removed) = place.and_then(|place| queue.waiting.remove(place)) else {
             return false;
         };
@@ -195,6 +192,13 @@ impl Proposed {
 }
 
 impl Queue {
+    /// Where a call waits. Numbers rise along the queue.
+    fn place(&self, number: u64) -> Option<usize> {
+        self.waiting
+            .binary_search_by_key(&number, |waiting| waiting.number)
+            .ok()
+    }
+
     /// What is to be proposed now, if anything is.
     fn next_batch(&mut self, limits: &ProposeLimits) -> Option<Vec<Waiting>> {
         // An entry costs every node a message and a sync, however small it is. A further one at
@@ -262,7 +266,7 @@ impl Shared {
         });
         // Raft's queue has room for far more than is ever under way.
         if (&mut send).now_or_never().is_none() {
-            tokio::spawn(send);
+            self.runtime.spawn(send);
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hostd_machine::Views;
-use hostd_protocol::{Command, Failure, FailureCode, MemberChange, NodeId, Once, Outcome};
+use hostd_protocol::{Command, Failure, FailureCode, MemberChange, NodeId, Outcome};
 use openraft::{
     Instant as _, LinearizerOption, ServerState, async_runtime::WatchReceiver, errors::RaftError,
 };
@@ -24,6 +24,7 @@ use crate::{
     apply::{ApplyHandle, Progress},
     checkpoints,
     config::{Clock, ReplicaConfig, ReplicaParts},
+    divergence,
     log_store::{LogDatabase, LogStore, OpenLogError},
     log_writer::{LogWriter, WriterMode},
     membership,
@@ -35,17 +36,17 @@ use crate::{
     spool,
     state_machine::StateMachine,
     timekeeper,
-    types::{Node, Nodes, Standing, TypeConfig},
+    types::{GROUP, Node, Nodes, Standing, TypeConfig},
 };
 
 /// Raft, running hostd's machine.
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
-/// The group that everything belongs to, until there are several.
-const GROUP: u64 = 0;
-
 /// How long a node that is asked who or how it is may take.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest that a peer may ask this node to try.
+const ASKED_MAX: Duration = Duration::from_mins(10);
 
 /// Between two attempts at what needs a leader, unless the leader changes.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
@@ -104,7 +105,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) clock: Clock,
     pub(crate) changing: tokio::sync::Mutex<()>,
     reads: Arc<ReadIndex>,
-    log: LogStore,
+    pub(crate) log: LogStore,
     writer: Arc<LogWriter>,
     apply: Arc<ApplyHandle>,
     asks: Box<dyn Asks>,
@@ -203,7 +204,7 @@ impl Replica {
         check_together(&config, &log, &machine)?;
 
         let views = machine.views();
-        let (apply, progress) = ApplyHandle::start(machine, config.mode)?;
+        let (apply, progress) = ApplyHandle::start(machine, config.mode, log.quarantined())?;
         let raft_config = config
             .timing
             .raft_config()
@@ -294,7 +295,7 @@ impl Replica {
             .tasks
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(watch_divergence(self.clone()));
+        tasks.spawn(divergence::watch(self.clone()));
         tasks.spawn(checkpoints::follow(
             self.inner.raft.clone(),
             self.inner.log.clone(),
@@ -321,6 +322,18 @@ impl Replica {
         self.inner.views.latest().cluster().map(str::to_owned)
     }
 
+    /// Waits until this node has applied the founding of its cluster, and returns the cluster's
+    /// identity.
+    pub async fn founded(&self) -> String {
+        let mut applied = self.inner.progress.applied_next.clone();
+        let known = applied.wait_for(|_| self.cluster().is_some()).await;
+        match (known, self.cluster()) {
+            (Ok(_), Some(cluster)) => cluster,
+            // Apply has stopped; whoever asked hears of the fault.
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Where queries find the newest state that was applied here.
     pub fn views(&self) -> Views {
         self.inner.views.clone()
@@ -342,7 +355,8 @@ impl Replica {
         first_fault(&mut self.inner.fault.subscribe()).await
     }
 
-    /// Whether this node's state was found to differ from the leader's. It then refuses reads.
+    /// Whether this node's state was found to differ from the majority's. It then refuses reads,
+    /// and does not lead.
     pub fn quarantined(&self) -> bool {
         *self.inner.progress.diverged.borrow()
     }
@@ -386,8 +400,7 @@ impl Replica {
     /// # Errors
     /// `timeout` when the outcome is unknown.
     pub async fn write(&self, command: Command, deadline: Instant) -> Result<Outcome, Failure> {
-        let repeatable =
-            matches!(&command, Command::Call { once: Some(once), .. } if recognised(once));
+        let repeatable = matches!(&command, Command::Call { once: Some(_), .. });
         let attempt = || {
             let command = command.clone();
             async move {
@@ -446,12 +459,7 @@ impl Replica {
     /// in [`Replica::views`] here.
     pub async fn read_barrier(&self, deadline: Instant) -> Result<(), Failure> {
         if self.quarantined() {
-            return Err(Failure::new(
-                FailureCode::Fault,
-                "this node's state differs from the majority's; it does not serve reads. Ask another \
-                 node. To replace this one: stop it, `hostctl member remove` its number, and start it \
-                 with an empty directory, another --node-id and --join",
-            ));
+            return Err(quarantined());
         }
         let index = self
             .attempts(deadline, true, || self.read_index_once(deadline))
@@ -538,8 +546,24 @@ impl Replica {
                 }
             }
         };
-        // Changes are worked out from the members as they are, so doing one twice does no harm.
-        self.attempts(deadline, true, attempt).await
+        // Changes are worked out from the members as they are, so doing one twice does no harm;
+        // except that leadership handed to anybody would be handed on by whoever got it.
+        let repeatable = change != MemberChange::Transfer(None);
+        let led_by = self.inner.leadership.borrow().leader.clone();
+        let changed = self.attempts(deadline, repeatable, attempt).await;
+        match changed {
+            // News of the new leader can be faster than the old one's answer.
+            Err(failure)
+                if !repeatable
+                    && failure.code == FailureCode::Timeout
+                    && led_by.is_some()
+                    && failure.leader.is_some()
+                    && failure.leader != led_by =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Makes a checkpoint now, on every node.
@@ -703,7 +727,7 @@ impl Replica {
                 ))))
             }
             Ask::Write { command, within } => self
-                .write_here(command, Instant::now() + within)
+                .write_here(command, until(within))
                 .await
                 .map(Tell::Outcome),
             Ask::ReadIndex => {
@@ -711,7 +735,7 @@ impl Replica {
                 self.read_index_once(deadline).await.map(Tell::ReadIndex)
             }
             Ask::Change { change, within } => {
-                membership::change(self, change, Instant::now() + within).await?;
+                membership::change(self, change, until(within)).await?;
                 Ok(Tell::Done)
             }
             Ask::Join(joiner) => {
@@ -776,6 +800,12 @@ impl ReplicaInner {
                 }
             }
         }
+    }
+
+    /// Takes in that this node's state is the wrong one.
+    pub(crate) async fn quarantine(&self) {
+        // When apply has stopped, nothing is served anyway.
+        drop(self.apply.run(|applier| applier.quarantine()).await);
     }
 
     /// Bytes logged since the last checkpoint.
@@ -847,12 +877,23 @@ fn check_together(
     Ok(())
 }
 
-fn recognised(once: &Once) -> bool {
-    matches!(once, Once::Session { .. } | Once::Key(_))
+/// The deadline that a peer asks for, in bounds: a moment too far away is none.
+fn until(within: Duration) -> Instant {
+    Instant::now() + within.min(ASKED_MAX)
 }
 
 fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
+}
+
+/// What is said by a node whose state differs from the majority's.
+pub fn quarantined() -> Failure {
+    Failure::new(
+        FailureCode::Fault,
+        "this node's state differs from the majority's; it serves no reads. Ask another node. To \
+         replace this one: stop it, `hostctl member remove` its number, and start it with an empty \
+         directory, another --node-id and --join",
+    )
 }
 
 pub(crate) fn no_quorum() -> Failure {
@@ -900,18 +941,6 @@ async fn watch_leadership(replica: Replica) {
             changed
         });
         if server.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A node whose state differs from the leader's must not lead.
-async fn watch_divergence(replica: Replica) {
-    let mut diverged = replica.inner.progress.diverged.clone();
-    loop {
-        let sound = !*diverged.borrow_and_update();
-        replica.inner.raft.runtime_config().elect(sound);
-        if diverged.changed().await.is_err() {
             return;
         }
     }

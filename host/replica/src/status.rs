@@ -1,6 +1,6 @@
 //! What a node tells about itself.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use hostd_protocol::{Health, Member, NodeId, NodeStatus, PluginStatus, Role};
 use openraft::{ServerState, async_runtime::WatchReceiver};
@@ -139,9 +139,16 @@ impl Replica {
     /// under way, which takes a majority of the old and one of the new members, that is who is in
     /// both.
     fn counts(&self, id: NodeId) -> bool {
+        self.voters().contains(&id)
+    }
+
+    /// The nodes of which [`Self::counts`] is true.
+    pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
         let stored = self.inner().progress.membership.borrow();
-        let configs = stored.membership().get_joint_config();
-        !configs.is_empty() && configs.iter().all(|voters| voters.contains(&id))
+        let configs = stored.membership().get_joint_config().iter().cloned();
+        configs
+            .reduce(|both, voters| &both & &voters)
+            .unwrap_or_default()
     }
 }
 
@@ -164,7 +171,7 @@ fn unreachable_status(id: NodeId, node: &Node) -> NodeStatus {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes everything");
         text

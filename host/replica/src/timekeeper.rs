@@ -4,11 +4,11 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use hostd_machine::Engine;
-use hostd_protocol::{Command, Entry, TimeNs, entry::CheckpointDigest};
+use hostd_protocol::{Command, Entry, TimeNs};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
-use crate::{network::Refusal, replica::Replica};
+use crate::{divergence, network::Refusal, replica::Replica};
 
 /// The shortest time between two looks at the state, however much is applied.
 const REST: Duration = Duration::from_millis(5);
@@ -120,13 +120,10 @@ impl Turn {
 /// Logs a checkpoint and waits until it is applied here.
 pub(crate) async fn make_checkpoint(replica: &Replica) -> Result<(), Refusal> {
     let inner = replica.inner();
-    let durable = inner.progress.durable.borrow().clone();
+    let previous = divergence::agreed(replica).await;
     let entry = Entry::Checkpoint {
         time: (inner.clock)(),
-        previous: durable.position.map(|position| CheckpointDigest {
-            index: position.index,
-            digest: durable.digest,
-        }),
+        previous,
     };
     inner.proposer.propose_entry(entry).await
 }

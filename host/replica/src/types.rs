@@ -16,6 +16,9 @@ use openraft::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// The Raft group that everything belongs to, until there are several.
+pub(crate) const GROUP: u64 = 0;
+
 /// Raft's types in hostd.
 ///
 /// Leader ids are of the standard kind: at most one leader in a term, so a term and an index

@@ -86,6 +86,8 @@ pub(crate) enum Change {
         group: u64,
         committed: Option<LogId>,
     },
+    /// Remembers whether the state beside this log was found to be wrong.
+    Quarantined { group: u64, quarantined: bool },
     /// Gives up the entries up to an index. [`LogDatabase::sweep`] removes them later.
     Purge { group: u64, purged: LogId },
 }
@@ -270,6 +272,9 @@ impl LogDatabase {
                     Change::Vote { group, vote } => next.group(group).vote = Some(vote),
                     Change::Committed { group, committed } => {
                         next.group(group).committed = committed;
+                    }
+                    Change::Quarantined { group, quarantined } => {
+                        next.group(group).quarantined = quarantined;
                     }
                     Change::Purge { group, purged } => next.group(group).purged = Some(purged),
                 }

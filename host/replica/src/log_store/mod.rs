@@ -162,6 +162,29 @@ impl LogStore {
         (purged < Some(upto)).then_some(upto)
     }
 
+    /// Whether the state beside this log was found to be wrong.
+    pub(crate) fn quarantined(&self) -> bool {
+        self.group.database.group_meta(self.group.id).quarantined
+    }
+
+    /// Remembers whether the state beside this log was found to be wrong.
+    pub(crate) async fn save_quarantined(&self, quarantined: bool) -> io::Result<()> {
+        if quarantined == self.quarantined() {
+            return Ok(());
+        }
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.group.write()?;
+            let change = Change::Quarantined {
+                group: self.group.id,
+                quarantined,
+            };
+            self.queue(&mut state, vec![change], 0, Done::Task(sender));
+        }
+        self.writer.commit_soon();
+        receiver.await.map_err(io::Error::other)?
+    }
+
     /// Queues a write under the lock of the state it belongs to, so that the order of the queue
     /// is the order of the changes.
     fn queue(&self, state: &mut State, changes: Vec<Change>, bytes: usize, done: Done) {
@@ -260,23 +283,26 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
-    /// Does not wait for the disk: whatever is acknowledged later is durable later.
+    /// Waits for the disk: a snapshot that is installed next goes to another file, and must not
+    /// be durable beside entries that contradict it.
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        let mut state = self.group.write()?;
-        if last >= state.last {
-            return Ok(());
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.group.write()?;
+            if last >= state.last {
+                return Ok(());
+            }
+            let from = last.as_ref().map_or(0, |last| last.index() + 1);
+            state.tail.truncate(from);
+            state.last = last;
+            let change = Change::Truncate {
+                group: self.group.id,
+                from,
+            };
+            self.queue(&mut state, vec![change], 0, Done::Task(sender));
         }
-        let from = last.as_ref().map_or(0, |last| last.index() + 1);
-        state.tail.truncate(from);
-        state.last = last;
-        let change = Change::Truncate {
-            group: self.group.id,
-            from,
-        };
-        self.queue(&mut state, vec![change], 0, Done::Nobody);
-        drop(state);
         self.writer.commit_soon();
-        Ok(())
+        receiver.await.map_err(io::Error::other)?
     }
 
     /// Does not wait for the disk: a purged entry that comes back after a crash does no harm.

@@ -54,7 +54,8 @@ impl LogReader {
         let end = state.last.as_ref().map_or(0, |last| last.index() + 1);
         let wanted = indexes.start.max(state.first)..indexes.end.min(end);
         let in_memory = state.tail.range();
-        if in_memory.start <= wanted.start || wanted.is_empty() {
+        let held = !in_memory.is_empty() && in_memory.start <= wanted.start;
+        if held || wanted.is_empty() {
             for entry in state.tail.read(wanted) {
                 if !take(entry.clone()) {
                     break;
@@ -65,7 +66,12 @@ impl LogReader {
 
         // What is not in memory is on disk: an entry leaves memory only then. The transaction
         // begins under the lock, so that disk and memory are of the same moment.
-        let on_disk = wanted.start..wanted.end.min(in_memory.start);
+        let memory_start = if in_memory.is_empty() {
+            wanted.end
+        } else {
+            in_memory.start
+        };
+        let on_disk = wanted.start..wanted.end.min(memory_start);
         let rows = self
             .group
             .database

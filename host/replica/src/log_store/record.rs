@@ -116,6 +116,8 @@ pub(crate) struct GroupMeta {
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
+    /// The state beside this log was found to be wrong.
+    pub(crate) quarantined: bool,
 }
 
 /// Who the log belongs to; written when it is made and never again.

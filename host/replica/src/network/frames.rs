@@ -169,8 +169,6 @@ pub struct Joiner {
     pub id: NodeId,
     /// What the membership is to hold of it.
     pub node: Node,
-    /// Stay a learner instead of becoming a voter once in sync.
-    pub learner: bool,
 }
 
 /// The answer to an [`Ask`].

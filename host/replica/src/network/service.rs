@@ -159,6 +159,9 @@ impl PeerService {
                 .await
                 .map(ControlTell::Vote)
                 .map_err(|error| error.to_string()),
+            ControlAsk::Transfer(_) if self.replica()?.quarantined() => {
+                Err("this node's state is wrong; it must not lead".into())
+            }
             ControlAsk::Transfer(request) => raft
                 .handle_transfer_leader(request)
                 .await

@@ -22,25 +22,25 @@ use quinn::{ReadError, RecvStream, SendStream};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    GROUP, Lost,
+    Lost,
     link::{Link, open},
     network, priority, rpc_error,
 };
 use crate::{
     network::{Answer, Opening, Question},
-    types::{LogId, TypeConfig},
+    types::{GROUP, LogId, TypeConfig},
 };
 
 /// Requests that may be unanswered at the same time.
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes that may wait for a peer that does not take them.
 const OUTBOX_BYTES_MAX: usize = 4 << 20;
-/// An answer needs the peer's disk, which may stall for longer than a heartbeat may. Whether the
-/// peer lives is found out elsewhere.
 /// News of a commit alone wait this long for an entry to travel with: under load one follows
 /// soon, and a message less is work less for both sides. Nobody waits for the news, since the
 /// heartbeats that confirm a read carry them too.
 const COMMIT_DELAY: Duration = Duration::from_millis(1);
+/// An answer needs the peer's disk, which may stall for longer than a heartbeat may. Whether the
+/// peer lives is found out elsewhere.
 const IDLE_MIN: Duration = Duration::from_secs(1);
 const IDLE_HEARTBEATS: u32 = 10;
 

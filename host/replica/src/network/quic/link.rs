@@ -151,7 +151,9 @@ impl Peer {
             Progress::Up(link) if link.is_alive() => return Ok(Connected::Up(Arc::clone(link))),
             Progress::Dialling(dialling) => return Ok(Connected::Dialling(dialling.clone())),
             Progress::Down(until, lost) if Instant::now() < *until => return Err(lost.clone()),
-            Progress::Up(_) | Progress::Down(..) => {}
+            // One stream of it has ended; the others go with it.
+            Progress::Up(link) => link.close("a stream was lost"),
+            Progress::Down(..) => {}
         }
         let (sender, dialling) = watch::channel(None);
         state.connection = Progress::Dialling(dialling.clone());
@@ -295,6 +297,8 @@ struct Heard {
 impl Link {
     pub(super) fn is_alive(&self) -> bool {
         self.connection.close_reason().is_none()
+            && self.control.is_open()
+            && self.forward.get().is_none_or(Mux::is_open)
     }
 
     pub(super) fn connection(&self) -> &Connection {

@@ -48,9 +48,6 @@ use crate::{
     types::{CommittedLeaderId, Node, Nodes, TypeConfig, Vote},
 };
 
-/// The Raft group that everything belongs to, until there are several.
-const GROUP: u64 = 0;
-
 /// Priorities of the classes of streams: what comes first when there is more to send than the
 /// network takes.
 mod priority {
@@ -202,11 +199,13 @@ impl Transport for QuicTransport {
                 Ok(Err(lost)) => return Err(untouched(&lost.to_string())),
                 Err(_) => return Err(untouched("it does not answer")),
             };
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let answer = match link.forward().await {
-                Ok(forward) => forward.call::<Ask, Result<Tell, Refusal>>(ask, left).await,
-                Err(lost) => return Err(untouched(&lost.to_string())),
+            let forward = match tokio::time::timeout_at(deadline, link.forward()).await {
+                Ok(Ok(forward)) => forward,
+                Ok(Err(lost)) => return Err(untouched(&lost.to_string())),
+                Err(_) => return Err(untouched("it does not answer")),
             };
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let answer = forward.call::<Ask, Result<Tell, Refusal>>(ask, left).await;
             match answer {
                 Ok(answer) => answer,
                 Err(Lost::Unreachable(reason)) => Err(untouched(&reason)),
@@ -225,7 +224,11 @@ impl Transport for QuicTransport {
     fn members_changed(&self, nodes: &Nodes) {
         let mut peers = self.lock();
         peers.retain(|target, peer| match target {
-            Target::Address(_) => true,
+            // What was needed to find the members.
+            Target::Address(_) => {
+                peer.close("the members are known");
+                false
+            }
             Target::Member(id) => {
                 let node = nodes.get(id);
                 match node {

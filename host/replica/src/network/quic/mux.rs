@@ -16,8 +16,11 @@ use quinn::{RecvStream, SendStream};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
-use super::{GROUP, Lost};
-use crate::network::{Answer, Question};
+use super::Lost;
+use crate::{
+    network::{Answer, Question},
+    types::GROUP,
+};
 
 /// Bytes that may wait for a peer that does not take them.
 const OUTBOX_BYTES_MAX: usize = 64 << 20;
@@ -50,6 +53,11 @@ impl Mux {
         });
         tokio::spawn(read_answers(Arc::clone(&shared), recv, reader));
         Self(shared)
+    }
+
+    /// Whether the stream can still carry questions.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().ended.is_none()
     }
 
     /// Asks, and waits for the answer.

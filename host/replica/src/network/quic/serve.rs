@@ -26,13 +26,16 @@ use crate::{
         Answer, Ask, ControlAsk, Hello, Opening, PeerService, Question, Rebuff, SnapshotHead,
         SnapshotPart, SnapshotTell,
     },
-    types::TypeConfig,
+    types::{GROUP, TypeConfig},
 };
 
 /// How long a peer may take to say who it is, and this node to be ready for it.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions of one stream that are worked on at the same time; more wait in the stream.
 const IN_FLIGHT_MAX: usize = 4096;
+
+/// Bytes of answers that may wait for a peer that does not read them.
+const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
 /// Serves a connection until it ends.
 pub(super) async fn connection(transport: QuicTransport, node: NodeId, connection: Connection) {
@@ -217,10 +220,15 @@ where
     } = halves;
     let mut writer = FrameWriter::new();
     loop {
-        while under_way.started() < IN_FLIGHT_MAX {
+        let room = |writer: &FrameWriter, started| {
+            started < IN_FLIGHT_MAX && writer.pending_bytes() < OUTBOX_BYTES_MAX
+        };
+        while room(&writer, under_way.started()) {
             match reader.next() {
                 Next::Frame(payload) => {
-                    let question = codec::decode(payload).map_err(|error| error.to_string())?;
+                    let question: Question<Q> =
+                        codec::decode(payload).map_err(|error| error.to_string())?;
+                    known_group(question.group)?;
                     under_way.add(answer(question));
                 }
                 Next::Oversized { length, .. } => {
@@ -248,13 +256,21 @@ where
                 written.map_err(|error| error.to_string())?;
             }
             filled = std::future::poll_fn(|context| reader.poll_fill(context, &mut recv)),
-                if under_way.started() < IN_FLIGHT_MAX =>
+                if room(&writer, under_way.started()) =>
             {
                 if filled.map_err(|error| error.to_string())? == 0 {
                     return Ok(());
                 }
             }
         }
+    }
+}
+
+fn known_group(group: u64) -> Result<(), String> {
+    if group == GROUP {
+        Ok(())
+    } else {
+        Err(format!("this node has no group {group}"))
     }
 }
 
@@ -283,6 +299,7 @@ async fn take_snapshot(
     reader: &mut FrameReader,
 ) -> SnapshotTell {
     let head: SnapshotHead = read_one(recv, reader).await?;
+    known_group(head.group)?;
     let mut receiver = service
         .receive_snapshot(head)
         .map_err(|error| error.to_string())?;

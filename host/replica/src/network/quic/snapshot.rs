@@ -4,13 +4,13 @@ use hostd_machine::SnapshotReader;
 use openraft::raft::SnapshotResponse;
 
 use super::{
-    GROUP, Lost,
+    Lost,
     link::{Link, open, read_one, write_one},
     priority,
 };
 use crate::{
     network::{Opening, SnapshotHead, SnapshotMeta, SnapshotPart, SnapshotTell},
-    types::{TypeConfig, Vote},
+    types::{GROUP, TypeConfig, Vote},
 };
 
 /// Sends a snapshot and waits until it is installed.
