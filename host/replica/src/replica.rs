@@ -50,6 +50,8 @@ const ASKED_MAX: Duration = Duration::from_mins(10);
 
 /// Between two attempts at what needs a leader, unless the leader changes.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
+/// The least time that an attempt must have.
+const ATTEMPT_MIN: Duration = Duration::from_millis(50);
 
 /// How often a call that is under way looks whether the leader still has its majority.
 const LEASE_LOOK: Duration = Duration::from_millis(250);
@@ -602,16 +604,19 @@ impl Replica {
                 refusal.failure.code,
                 FailureCode::NoLeader | FailureCode::NoQuorum
             ) || (repeatable && refusal.failure.code == FailureCode::Timeout);
-            let again = passing
-                && (refusal.untouched || repeatable)
-                && Instant::now() + ATTEMPT_PAUSE < patience;
-            if !again {
+            // An attempt that has no time for an answer would only turn a certain refusal into an
+            // unknown outcome.
+            let in_time = || Instant::now() + ATTEMPT_MIN < patience;
+            let again = passing && (refusal.untouched || repeatable) && in_time();
+            if again {
+                let mut leadership = self.leadership();
+                leadership.mark_unchanged();
+                // A new leader ends the pause.
+                drop(tokio::time::timeout(ATTEMPT_PAUSE, leadership.changed()).await);
+            }
+            if !again || !in_time() {
                 return Err(self.with_leader(refusal.failure));
             }
-            let mut leadership = self.leadership();
-            leadership.mark_unchanged();
-            // A new leader ends the pause.
-            drop(tokio::time::timeout(ATTEMPT_PAUSE, leadership.changed()).await);
         }
     }
 
