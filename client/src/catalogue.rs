@@ -60,16 +60,20 @@ impl Table {
         self.learnt.elapsed() < FRESH_FOR
     }
 
-    /// Whether a command reads or writes. `None` when it is not known, or two plugins that were
+    /// Whether a command reads or writes; `plugin.command` names both. `None` when it is not known, or two plugins that were
     /// not told apart disagree.
     pub(crate) fn access(&self, plugin: Option<&str>, command: &str) -> Option<Access> {
+        let (plugin, command) = match (plugin, command.split_once('.')) {
+            (None, Some((plugin, command))) => (Some(plugin), command),
+            (plugin, _) => (plugin, command),
+        };
         let found = match self.commands.get(command) {
             Some(found) => found,
             None => self.commands.get(&command.to_ascii_lowercase())?,
         };
         let mut accesses = found
             .iter()
-            .filter(|(name, _)| plugin.is_none_or(|plugin| plugin == name))
+            .filter(|(name, _)| plugin.is_none_or(|plugin| plugin.eq_ignore_ascii_case(name)))
             .map(|(_, access)| *access);
         let first = accesses.next()?;
         accesses.all(|access| access == first).then_some(first)
@@ -115,6 +119,9 @@ mod tests {
         assert_eq!(table.access(None, "set"), Some(Access::Write));
         assert_eq!(table.access(None, "get"), None);
         assert_eq!(table.access(Some("kv"), "get"), Some(Access::Read));
+        assert_eq!(table.access(None, "kv.get"), Some(Access::Read));
+        assert_eq!(table.access(None, "LOG.GET"), Some(Access::Write));
+        assert_eq!(table.access(None, "nobody.get"), None);
         assert_eq!(table.access(Some("log"), "GET"), Some(Access::Write));
         assert_eq!(table.access(Some("log"), "set"), None);
         assert_eq!(table.access(None, "unheard"), None);

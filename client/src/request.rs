@@ -189,11 +189,15 @@ impl Attempts<'_> {
                 Ok(())
             }
             Err(NoRoute::Unreachable(failed)) => {
-                let refused = failed.iter().find_map(|(address, why)| match why {
-                    Ended::Credentials(why) => Some(failure::credentials(address, why)),
-                    _ => None,
-                });
-                match refused {
+                // Where another may yet be up, it may be of another mind.
+                let refused: Option<Vec<_>> = failed
+                    .iter()
+                    .map(|(address, why)| match why {
+                        Ended::Credentials(why) => Some(failure::credentials(address, why)),
+                        _ => None,
+                    })
+                    .collect();
+                match refused.and_then(|refused| refused.into_iter().next()) {
                     Some(refused) if self.pending.is_empty() => Err(refused),
                     _ => {
                         self.pause();
@@ -209,7 +213,9 @@ impl Attempts<'_> {
         match answer {
             Ok(Ok(response)) => Some(Ok(response)),
             Ok(Err(error)) => self.judge_error(node, error),
-            Err(Ended::Credentials(why)) => Some(Err(failure::credentials(node.address(), &why))),
+            Err(Ended::Credentials(why)) if !self.is_open() => {
+                Some(Err(failure::credentials(node.address(), &why)))
+            }
             Err(ended) => {
                 self.cluster.unsettle(node);
                 self.uncertain = true;
@@ -232,7 +238,14 @@ impl Attempts<'_> {
         };
         let never_began = never_began(*code);
         if !error.is_retryable() || !(self.plan.repeatable || never_began) {
-            return Some(Err(error));
+            if !self.is_open() {
+                return Some(Err(error));
+            }
+            // What this node says for good does not settle what another was asked before.
+            if self.pending.is_empty() {
+                return Some(Err(failure::timeout(self.begun.elapsed(), true)));
+            }
+            return None;
         }
         self.uncertain |= !never_began;
         if let Some((id, address)) = leader {
@@ -262,6 +275,11 @@ impl Attempts<'_> {
         self.patience = (self.patience * 2).min(PATIENCE_LAST);
     }
 
+    /// Whether something that was sent may have taken effect, or may yet.
+    fn is_open(&self) -> bool {
+        self.plan.writes && (self.uncertain || !self.pending.is_empty())
+    }
+
     fn wait(&mut self, pause: Duration) {
         self.next = Instant::now() + pause;
     }
@@ -277,10 +295,9 @@ impl Attempts<'_> {
         if self.sends == 0 {
             return failure::unreachable(&self.cluster.addresses(), after);
         }
-        let open = self.plan.writes && (self.uncertain || !self.pending.is_empty());
         match self.last_error.take() {
             // The cluster's own words say more, unless they deny what may have happened.
-            Some(error) if !(open && is_certain(&error)) => error,
+            Some(error) if !(self.is_open() && is_certain(&error)) => error,
             _ => failure::timeout(after, self.plan.writes),
         }
     }

@@ -15,8 +15,6 @@ pub(super) enum Exit {
     Credentials(PkiError),
     /// A command of `pki` failed.
     Pki(PkiError),
-    /// The arguments make no sense together.
-    Usage(String),
     /// Writing the output failed, or a file or the system did not do.
     Io(io::Error),
 }
@@ -37,7 +35,6 @@ impl Exit {
                 ("usage", error.to_string(), 2)
             }
             Self::Pki(error) => ("pki", error.to_string(), 1),
-            Self::Usage(message) => ("usage", message.clone(), 2),
             // Whoever read the output has enough of it.
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;

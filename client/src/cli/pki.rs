@@ -24,10 +24,10 @@ pub(super) enum Command {
     Init,
     /// Issue a certificate for a client or a node
     Issue {
-        /// The client's name
+        /// The client's name; not needed for a node, whose files are named node-ID
         #[arg(required_unless_present = "node")]
         name: Option<String>,
-        /// Issue it for the node of this number instead
+        /// Issue it for the node of this number
         #[arg(long, value_name = "ID", value_parser = node_id)]
         node: Option<NodeId>,
         /// Issue a new one in the place of one that is there
@@ -49,16 +49,9 @@ pub(super) fn run(global: &Global, command: Command) -> Result<(), Exit> {
             node,
             replace,
         } => {
-            let subject = match (node, name) {
-                (Some(id), None) => Subject::Node(id),
-                // The name that its files have; anything else would be a misunderstanding.
-                (Some(id), Some(name)) if name == format!("node-{id}") => Subject::Node(id),
-                (Some(id), Some(name)) => {
-                    return Err(Exit::Usage(format!(
-                        "the certificate of node {id} is named node-{id}, not {name:?}; leave the name out"
-                    )));
-                }
-                (None, name) => Subject::Client(name.unwrap_or_default()),
+            let subject = match node {
+                Some(id) => Subject::Node(id),
+                None => Subject::Client(name.unwrap_or_default()),
             };
             issue(global, &subject, replace)
         }

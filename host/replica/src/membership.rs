@@ -221,9 +221,10 @@ impl Replica {
             }
             if begun {
                 // With this node among them: then their log comes.
-                reason = "the others have begun; if this node is not one of them, start it without \
+                reason =
+                    "the others have begun; if this node is not one of them, start it without \
                           --bootstrap-expect"
-                    .into();
+                        .into();
             } else if met.len() == count {
                 let first = met.keys().next().copied();
                 if first == Some(self.id()) {
@@ -473,25 +474,56 @@ pub(crate) async fn transfer(
     to: Option<NodeId>,
     deadline: Instant,
 ) -> Result<(), Refusal> {
-    let own = replica.id();
-    if to == Some(own) {
+    if to == Some(replica.id()) {
         return Ok(());
     }
-    let target = match to {
-        Some(id) => {
-            known(replica, id)?;
-            if !is_voter(replica, id) {
-                return Err(invalid(format!("node {id} is not a voter")));
-            }
-            id
-        }
-        None => best_voter(replica)
-            .ok_or_else(|| invalid("there is no other voter that can be reached".into()))?,
-    };
-    // A node that lacks entries would refuse, and leadership would be nobody's for a while.
-    while !in_sync(replica, target) {
-        if !replica.is_leader() {
+    loop {
+        let target = ready_voter(replica, to, deadline).await?;
+        let Some(target) = target else {
             return Ok(());
+        };
+        // One that is about to stop does not take over; then another may.
+        let patience = replica.inner().config.timing.election_max * 3;
+        let attempt = match to {
+            Some(_) => deadline,
+            None => deadline.min(Instant::now() + patience),
+        };
+        if hand_to(replica, target, attempt).await? {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Refusal::unknown(Failure::new(
+                FailureCode::Timeout,
+                format!("node {target} has not taken over in time"),
+            )));
+        }
+    }
+}
+
+/// The voter to hand leadership to, once it has all entries: one that lacks some would refuse, and
+/// leadership would be nobody's for a while. `None` when this node does not lead any more.
+async fn ready_voter(
+    replica: &Replica,
+    to: Option<NodeId>,
+    deadline: Instant,
+) -> Result<Option<NodeId>, Refusal> {
+    loop {
+        if !replica.is_leader() {
+            return Ok(None);
+        }
+        let target = match to {
+            Some(id) => {
+                known(replica, id)?;
+                if !is_voter(replica, id) {
+                    return Err(invalid(format!("node {id} is not a voter")));
+                }
+                id
+            }
+            None => best_voter(replica)
+                .ok_or_else(|| invalid("there is no other voter that can be reached".into()))?,
+        };
+        if in_sync(replica, target) {
+            return Ok(Some(target));
         }
         if Instant::now() + LOOK >= deadline {
             return Err(invalid(format!(
@@ -500,6 +532,10 @@ pub(crate) async fn transfer(
         }
         tokio::time::sleep(LOOK / 10).await;
     }
+}
+
+/// Returns whether another node leads now.
+async fn hand_to(replica: &Replica, target: NodeId, until: Instant) -> Result<bool, Refusal> {
     let mut leadership = replica.leadership();
     let raft = &replica.inner().raft;
     raft.trigger()
@@ -507,13 +543,10 @@ pub(crate) async fn transfer(
         .await
         .map_err(|_| stopped())?;
     let passed = leadership.wait_for(|leadership| !leadership.here && leadership.leader.is_some());
-    match timeout_at(deadline, passed).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout_at(until, passed).await {
+        Ok(Ok(_)) => Ok(true),
         Ok(Err(_)) => Err(stopped()),
-        Err(_) => Err(Refusal::unknown(Failure::new(
-            FailureCode::Timeout,
-            format!("node {target} has not taken over in time"),
-        ))),
+        Err(_) => Ok(false),
     }
 }
 

@@ -123,12 +123,14 @@ async fn a_follower_in_the_minority_serves_no_reads_and_never_leads() {
     drop(third);
     let third = cluster.start(3).await;
     assert!(third.quarantined());
-    drop(first
-        .change_membership(
-            MemberChange::Transfer(Some(3)),
-            tokio::time::Instant::now() + std::time::Duration::from_secs(2),
-        )
-        .await);
+    drop(
+        first
+            .change_membership(
+                MemberChange::Transfer(Some(3)),
+                tokio::time::Instant::now() + std::time::Duration::from_secs(2),
+            )
+            .await,
+    );
     until("somebody leads", async || {
         ticket(&first).await.is_ok() && first.leadership().borrow().leader.is_some()
     })
