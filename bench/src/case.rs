@@ -19,16 +19,18 @@ pub(crate) struct Case {
 }
 
 /// Who is put under load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Contender {
-    /// hostd, at its leader.
+    /// hostd, at its leader, with as many connections as suit it best.
     Hostd,
+    /// hostd, at its leader, with a connection for each client.
+    HostdApart,
     /// hostd, through a follower.
     HostdFollower,
     /// etcd, with as many connections as suit it best.
     Etcd,
-    /// etcd, with a connection for each client, as hostd's clients have.
+    /// etcd, with a connection for each client.
     EtcdApart,
     /// Redis.
     Redis,
@@ -52,7 +54,7 @@ impl Case {
     /// Whether the user wants it.
     pub(crate) fn is_wanted(&self, options: &Options) -> bool {
         let system = match self.contender {
-            Contender::Hostd | Contender::HostdFollower => System::Hostd,
+            Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => System::Hostd,
             Contender::Etcd | Contender::EtcdApart => System::Etcd,
             Contender::Redis => System::Redis,
         };
@@ -70,11 +72,20 @@ impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Contender::Hostd => "hostd",
+            Contender::HostdApart => "hostd, a connection each",
             Contender::HostdFollower => "hostd, through a follower",
             Contender::Etcd => "etcd",
             Contender::EtcdApart => "etcd, a connection each",
             Contender::Redis => "Redis",
         }
+    }
+
+    /// Whether its clients share connections.
+    pub(crate) fn shares_connections(self) -> bool {
+        matches!(
+            self,
+            Contender::Hostd | Contender::HostdFollower | Contender::Etcd
+        )
     }
 
     /// Which node hostd's clients are connected to.

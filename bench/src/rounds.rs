@@ -1,7 +1,10 @@
 //! The rounds: every load on every system in turn, again and again, so that whatever disturbs the
 //! machine disturbs all alike.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -22,13 +25,21 @@ use crate::system::{KEYS, Work};
 /// Writes of one short look at the disk.
 const FSYNC_WRITES: usize = 200;
 
+/// Numbers of connections that clients share in trials; the best one for each system is used.
+const CONNECTIONS_TRIED: [usize; 3] = [1, 8, 64];
+
 /// What runs during the rounds. A system that is `None` is left out.
 #[derive(Debug, Default)]
 pub(crate) struct Systems {
     pub(crate) hostd: Option<Hostd>,
     pub(crate) etcd: Option<Etcd>,
     pub(crate) redis: Option<Redis>,
+    /// The best number of connections found for each load.
+    pub(crate) connections: Connections,
 }
+
+/// How many connections suit each load best.
+pub(crate) type Connections = Mutex<HashMap<(Work, Shape, Contender), usize>>;
 
 /// Runs all rounds. `dir` is where the disk is looked at.
 pub(crate) async fn run(
@@ -54,6 +65,11 @@ pub(crate) async fn run(
                 shape,
                 contender,
             } = series.case;
+            if round == 1 && contender.shares_connections() {
+                systems
+                    .try_connections(series.case, options.timing())
+                    .await?;
+            }
             let name = format!("{} {shape} on {}", work.name(), contender.name());
             let sample = systems
                 .sample(series.case, options.timing(), dir)
@@ -64,7 +80,9 @@ pub(crate) async fn run(
                 count(sample.per_second)
             ));
             series.rounds.push(sample);
-            series.connections = systems.connections(work, shape, contender);
+            if contender.shares_connections() {
+                series.connections = Some(systems.connections(series.case));
+            }
         }
     }
     Ok(all)
@@ -73,7 +91,9 @@ pub(crate) async fn run(
 impl Systems {
     fn has(&self, contender: Contender) -> bool {
         match contender {
-            Contender::Hostd | Contender::HostdFollower => self.hostd.is_some(),
+            Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => {
+                self.hostd.is_some()
+            }
             Contender::Etcd | Contender::EtcdApart => self.etcd.is_some(),
             Contender::Redis => self.redis.is_some(),
         }
@@ -81,7 +101,9 @@ impl Systems {
 
     fn pids(&self, contender: Contender) -> Vec<u32> {
         let pids = match contender {
-            Contender::Hostd | Contender::HostdFollower => self.hostd.as_ref().map(Hostd::pids),
+            Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => {
+                self.hostd.as_ref().map(Hostd::pids)
+            }
             Contender::Etcd | Contender::EtcdApart => self.etcd.as_ref().map(Etcd::pids),
             Contender::Redis => self.redis.as_ref().map(Redis::pids),
         };
@@ -96,17 +118,45 @@ impl Systems {
             .collect()
     }
 
-    fn connections(&self, work: Work, shape: Shape, contender: Contender) -> Option<usize> {
-        match contender {
-            Contender::Etcd => self.etcd.as_ref()?.connections_used(work, shape),
-            _ => None,
+    /// The number of connections for a load: the best one found, or one for each client.
+    fn connections(&self, case: Case) -> usize {
+        let found = self
+            .connections
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        let key = (case.work, case.shape, case.contender);
+        found.get(&key).copied().unwrap_or(case.shape.clients)
+    }
+
+    /// Finds the number of connections that suits a load best, by short trials.
+    async fn try_connections(&self, case: Case, timing: Timing) -> Result<()> {
+        let trial = Timing {
+            warmup: timing.warmup.min(Duration::from_millis(300)),
+            duration: timing.duration.min(Duration::from_secs(1)),
+        };
+        let mut best = (0.0, case.shape.clients);
+        // A client does not split itself, so there are never more connections than clients.
+        for connections in CONNECTIONS_TRIED
+            .into_iter()
+            .filter(|connections| *connections <= case.shape.clients)
+        {
+            let ready = self.ready(case, connections).await?;
+            let measured = ready.run(case, trial).await?;
+            if measured.per_second() > best.0 {
+                best = (measured.per_second(), connections);
+            }
         }
+        self.connections
+            .lock()
+            .expect("nothing panics while it holds the lock")
+            .insert((case.work, case.shape, case.contender), best.1);
+        Ok(())
     }
 
     async fn sample(&self, case: Case, timing: Timing, dir: &Path) -> Result<Sample> {
         cpu::settle(&self.all_pids()).await?;
         let single = case.shape == Shape::SINGLE;
-        let ready = self.ready(case, timing).await?;
+        let ready = self.ready(case, self.connections(case)).await?;
         let before = fsync_us(dir, single).await?;
         let meter = Meter::start(&self.pids(case.contender))?;
         let measured = ready.run(case, timing).await?;
@@ -126,8 +176,8 @@ impl Systems {
         })
     }
 
-    /// Does what is not to be metered: connects hostd's clients, tries how etcd's share theirs.
-    async fn ready(&self, case: Case, timing: Timing) -> Result<Ready<'_>> {
+    /// Does what is not to be metered: connects hostd's clients.
+    async fn ready(&self, case: Case, connections: usize) -> Result<Ready<'_>> {
         let Case {
             work,
             shape,
@@ -135,16 +185,14 @@ impl Systems {
         } = case;
         let gone = "the system does not run";
         Ok(match contender {
-            Contender::Hostd | Contender::HostdFollower => {
+            Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => {
                 let hostd = self.hostd.as_ref().context(gone)?;
-                Ready::Hostd(hostd.lanes(work, shape, contender.via(), KEYS).await?)
+                let lanes = hostd.lanes(work, shape, connections, contender.via(), KEYS);
+                Ready::Hostd(lanes.await?)
             }
-            Contender::Etcd => {
-                let etcd = self.etcd.as_ref().context(gone)?;
-                etcd.try_connections(work, shape, timing).await?;
-                Ready::Etcd(etcd, etcd.connections_used(work, shape).unwrap_or(1))
+            Contender::Etcd | Contender::EtcdApart => {
+                Ready::Etcd(self.etcd.as_ref().context(gone)?, connections)
             }
-            Contender::EtcdApart => Ready::Etcd(self.etcd.as_ref().context(gone)?, shape.clients),
             Contender::Redis => Ready::Redis(self.redis.as_ref().context(gone)?),
         })
     }

@@ -115,7 +115,11 @@ async fn loads(
     let mut systems = Systems::default();
     let dir = own(base)?;
     if let Some(binaries) = binaries
-        && concerns(&[Contender::Hostd, Contender::HostdFollower])
+        && concerns(&[
+            Contender::Hostd,
+            Contender::HostdApart,
+            Contender::HostdFollower,
+        ])
     {
         say("starting hostd");
         let hostd = Hostd::start(binaries, &sub(&dir, "hostd")?).await?;
@@ -202,16 +206,17 @@ fn command() -> String {
 fn notes() -> Vec<String> {
     [
         "Everything runs on the same CPUs: three nodes and the clients. hostd: mutual TLS, fsync \
-         on, defaults. 64×16 is 64 clients, each with a connection of its own and 16 requests in \
-         flight; Redis has its benchmark's 50 clients.",
+         on, defaults. 64×16 is 64 clients with 16 requests in flight each; Redis has its \
+         benchmark's 50 clients, each with a connection.",
         "Figures are medians over rounds in which the systems take turns; ratios are medians of \
          each round's ratio. CPU µs is CPU time per request, over all servers together and in the \
          load generator.",
         "The disk's own fsync is the median of a 4 KiB write and fdatasync into a file whose \
          blocks exist; for the ratios it is measured right before and after each load of one \
          request at a time.",
-        "etcd's clients share as many connections as suit each load best, found by trial among 1, \
-         8 and 64, and go to the leader. Redis runs without snapshots and rewrites of its log.",
+        "Clients of hostd and of etcd share as many connections as suit each load best, found by \
+         trial among 1, 8 and 64 for each system, unless a row says `a connection each`; they go \
+         to the leader. Redis runs without snapshots and rewrites of its log.",
         "Through a follower, the client library is held at that node by its one-shot mode, whose \
          writes carry idempotency keys instead of session numbers.",
     ]

@@ -38,7 +38,7 @@ pub(crate) struct Series {
     /// The load.
     #[serde(flatten)]
     pub(crate) case: Case,
-    /// How etcd's clients shared connections.
+    /// How many connections the clients shared; `None` where each had its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,
     /// One per round.

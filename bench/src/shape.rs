@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// A closed-loop load: every client has a connection of its own and keeps a fixed number of
-/// requests in flight on it.
+/// A closed-loop load: every client keeps a fixed number of requests in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     /// Clients.

@@ -33,7 +33,8 @@ impl<Id: AsRef<[u8]>, A: Access> Timer<'_, Id, A> {
 }
 
 impl<Id: AsRef<[u8]>> Timer<'_, Id, ReadWrite> {
-    /// Wakes the plugin at `time` or soon after, never before. A timer that is set moves.
+    /// Wakes the plugin at `time` or soon after, never before. A timer that is set moves. A time
+    /// that is not in the future counts as the next nanosecond.
     pub fn set(&self, time: Time) {
         timer::set(self.id.as_ref(), time.as_nanos());
     }

@@ -147,7 +147,11 @@ impl Report {
             }
             _ => shape,
         };
-        Some(find(&self.loads, work, like, Contender::Hostd)?.ratio(other))
+        let own = match contender {
+            Contender::EtcdApart => Contender::HostdApart,
+            _ => Contender::Hostd,
+        };
+        Some(find(&self.loads, work, like, own)?.ratio(other))
     }
 
     fn stories(&self) -> Table {

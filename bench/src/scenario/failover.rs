@@ -85,7 +85,9 @@ impl Load {
     async fn start(cluster: &Hostd) -> Result<Self> {
         let (sender, acknowledged) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        let lanes = cluster.lanes(Work::Set, LOAD, Via::Leader, 1_000).await?;
+        let lanes = cluster
+            .lanes(Work::Set, LOAD, LOAD.clients, Via::Leader, 1_000)
+            .await?;
         for (number, lane) in lanes.into_iter().enumerate() {
             tasks.spawn(write_on(number, lane, sender.clone()));
         }

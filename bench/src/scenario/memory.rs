@@ -55,7 +55,7 @@ pub(crate) async fn run(binaries: &Binaries, dir: &Path, commands: u64) -> Resul
     let (empty_mib, _) = largest(&cluster)?;
 
     let lanes = cluster
-        .lanes(Work::Set, Shape::PIPELINED, Via::Leader, KEYS)
+        .lanes(Work::Set, Shape::PIPELINED, 8, Via::Leader, KEYS)
         .await?;
     let answered = Arc::new(AtomicU64::new(0));
     let load = load::run_count(lanes, commands, Arc::clone(&answered));

@@ -12,6 +12,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let redis = Shape::new(REDIS_CLIENTS, shape.in_flight);
         cases.extend([
             Case::hostd(Work::Set, shape),
+            Case::new(Work::Set, shape, Contender::HostdApart),
             Case::new(Work::Set, shape, Contender::Etcd),
             Case::new(Work::Set, shape, Contender::EtcdApart),
             Case::new(Work::Set, redis, Contender::Redis),

@@ -3,11 +3,9 @@
 //! etcd runs with its defaults and without TLS, which spares it what hostd pays for mutual TLS.
 //! Its clients go to the leader, as hostd's do.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command as StdCommand;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,9 +20,6 @@ use crate::{ports, tool};
 
 const NODES: usize = 3;
 
-/// Numbers of connections that 64 clients share in trials; the best one for etcd is used.
-const CONNECTIONS_TRIED: [usize; 3] = [1, 8, 64];
-
 /// A running etcd cluster.
 #[derive(Debug)]
 pub(crate) struct Etcd {
@@ -32,8 +27,6 @@ pub(crate) struct Etcd {
     clients: Vec<SocketAddr>,
     generator: PathBuf,
     leader: String,
-    /// The best number of connections found for each load.
-    connections: Mutex<HashMap<(Work, Shape), usize>>,
     /// etcd's version.
     pub(crate) version: String,
 }
@@ -93,7 +86,6 @@ impl Etcd {
             clients: clients.to_vec(),
             generator,
             leader: String::new(),
-            connections: Mutex::default(),
             version,
         };
         etcd.leader = etcd.find_leader().await?;
@@ -106,47 +98,6 @@ impl Etcd {
     /// The nodes' process ids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.nodes.iter().map(Process::pid).collect()
-    }
-
-    /// The number of connections that suits a load best, once it was tried.
-    pub(crate) fn connections_used(&self, work: Work, shape: Shape) -> Option<usize> {
-        self.connections
-            .lock()
-            .expect("nothing panics while it holds the lock")
-            .get(&(work, shape))
-            .copied()
-    }
-
-    /// Finds the number of connections that suits a load best, by short trials, the first time.
-    pub(crate) async fn try_connections(
-        &self,
-        work: Work,
-        shape: Shape,
-        timing: Timing,
-    ) -> Result<()> {
-        if self.connections_used(work, shape).is_some() {
-            return Ok(());
-        }
-        let trial = Timing {
-            warmup: timing.warmup.min(Duration::from_millis(300)),
-            duration: timing.duration.min(Duration::from_secs(1)),
-        };
-        let mut best = (0.0, 1);
-        // A client does not split itself, so there are never more connections than clients.
-        for connections in CONNECTIONS_TRIED
-            .into_iter()
-            .filter(|connections| *connections <= shape.clients)
-        {
-            let measured = self.run(work, shape, connections, trial).await?;
-            if measured.per_second() > best.0 {
-                best = (measured.per_second(), connections);
-            }
-        }
-        self.connections
-            .lock()
-            .expect("nothing panics while it holds the lock")
-            .insert((work, shape), best.1);
-        Ok(())
     }
 
     /// Puts the cluster under load through this many connections.

@@ -1,5 +1,5 @@
 //! Three hostd nodes on loopback, with defaults: mutual TLS, fsync on. Clients are the client
-//! library, each with a connection of its own.
+//! library, of which several can share a connection.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -165,11 +165,13 @@ impl Hostd {
         Ok(())
     }
 
-    /// The lanes of a load over this many keys: clients that are connected, with a session open.
+    /// The lanes of a load over this many keys: clients that share this many connections, each
+    /// with a session open.
     pub(crate) async fn lanes(
         &self,
         work: Work,
         shape: Shape,
+        connections: usize,
         via: Via,
         keys: u64,
     ) -> Result<Vec<Caller>> {
@@ -177,21 +179,22 @@ impl Hostd {
             Via::Leader => None,
             Via::Follower => Some(self.follower().await?),
         };
-        let mut lanes = Vec::new();
-        for number in 0..shape.clients {
+        let mut shared = Vec::new();
+        for _ in 0..connections {
             let client = match follower {
                 None => self.client().await?,
                 Some(address) => self.client_at(address).await?,
             };
             client.prepare().await?;
-            lanes.extend((0..shape.in_flight).map(|lane| Caller {
-                client: client.clone(),
-                work,
-                keys,
-                random: Random::new((number * shape.in_flight + lane) as u64),
-            }));
+            shared.push(client);
         }
-        Ok(lanes)
+        let lanes = (0..shape.clients * shape.in_flight).map(|lane| Caller {
+            client: shared[lane % connections].clone(),
+            work,
+            keys,
+            random: Random::new(lane as u64),
+        });
+        Ok(lanes.collect())
     }
 
     async fn follower(&self) -> Result<SocketAddr> {

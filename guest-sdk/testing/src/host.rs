@@ -1,9 +1,9 @@
 //! A node of one, driven by a test.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use hostd_machine::{Applied, Budget, Engine, Input, Machine, Position};
+use hostd_machine::{Applied, Budget, Engine, Input, Machine, Plugin, Position};
 use hostd_protocol::{
     Access, Batch, Command, Entry, Limits, Outcome, Rejection, RejectionCode, TimeNs,
 };
@@ -60,8 +60,9 @@ impl Host {
     pub fn with_limits(component: &[u8], limits: Limits) -> Self {
         show_logs();
         // The reason in full, which a replicated outcome does not carry.
-        if let Err(error) = engine().compile(component) {
-            panic!("this is no plugin: {error}");
+        match engine().compile(component) {
+            Ok(plugin) => keep(plugin),
+            Err(error) => panic!("this is no plugin: {error}"),
         }
         let disk = Disk::default();
         let mut host = Self {
@@ -129,7 +130,8 @@ impl Host {
         let mut fired = 0;
         let mut wakes = 0;
         while let Some(due) = self.next_timer().filter(|due| *due <= end) {
-            wakes = if due > self.now() { 0 } else { wakes + 1 };
+            // What a handler sets for now, or for the past, is due a nanosecond later.
+            wakes = if due > self.now() + 1 { 0 } else { wakes + 1 };
             assert!(
                 wakes < WAKES_MAX,
                 "timers keep setting themselves for now: each must be set to a later time"
@@ -243,6 +245,15 @@ fn engine() -> Arc<Engine> {
     static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| Arc::new(Engine::new().expect("an engine can be made")));
     Arc::clone(engine)
+}
+
+/// The engine forgets a plugin that nobody has; the next test wants it again.
+fn keep(plugin: Arc<Plugin>) {
+    static KEPT: Mutex<Vec<Arc<Plugin>>> = Mutex::new(Vec::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !kept.iter().any(|other| Arc::ptr_eq(other, &plugin)) {
+        kept.push(plugin);
+    }
 }
 
 /// Shows what plugins log, and so why they panic, with the output of the test. `RUST_LOG` says

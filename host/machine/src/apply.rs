@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{
-    Access, Batch, Command, EngineIdentity, Entry, Limits, Once, Outcome, Rejection, RejectionCode,
-    Reply, TimeNs,
+    ARGUMENTS_MAX, Access, Batch, Command, EngineIdentity, Entry, Limits, Once, Outcome, Rejection,
+    RejectionCode, Reply, TimeNs,
 };
 
 use crate::catalogue::{Catalogue, Installed};
 use crate::machine::{Applied, Input, Machine, Position};
+use crate::plugin::CompileError;
 use crate::random::Generator;
 use crate::sessions::Admission;
-use crate::store::{Revision, Writes};
+use crate::store::{Revision, Writes, writes_bytes};
 use crate::system::Founding;
 use crate::wasm::{Engine, Finished, Instance, Stop, Task};
 use crate::{Fault, timers};
+
+/// Replies of one batch together, and the size up to which a reply is taken in any case. Part of the
+/// rules.
+const BATCH_REPLY_BYTES_MAX: usize = 64 << 20;
+const SMALL_REPLY_BYTES: usize = 4 << 10;
 
 /// One command's place and time.
 struct Moment<'a> {
@@ -30,12 +36,15 @@ impl Machine {
     /// # Errors
     /// A [`Fault`] is this node's own; the machine must not be used afterwards.
     pub fn apply(&mut self, position: Position, input: Input<'_>) -> Result<Applied, Fault> {
-        let expected = self.position.map_or(0, |last| last.index + 1);
         // A cluster's log starts at 0 or 1, as its consensus has it.
-        if position.index != expected && self.position.is_some() {
+        let follows = match self.position {
+            Some(last) => position.index == last.index + 1,
+            None => position.index <= 1,
+        };
+        if !follows {
             return Err(Fault::Misuse(format!(
-                "entry {} applied where {expected} belongs",
-                position.index
+                "entry {} applied after {:?}",
+                position.index, self.position
             )));
         }
         let mut applied = Applied::default();
@@ -70,6 +79,7 @@ impl Machine {
         batch: Batch,
         applied: &mut Applied,
     ) -> Result<(), Fault> {
+        self.batch_reply_bytes = 0;
         applied.outcomes.reserve(batch.commands.len());
         applied.fuel.reserve(batch.commands.len());
         for (offset, command) in batch.commands.into_iter().enumerate() {
@@ -82,9 +92,9 @@ impl Machine {
                 seed: &batch.seed,
             };
             let fuel_before = self.system.running.fuel;
-            applied
-                .outcomes
-                .push(self.command(&moment, command, applied.events.as_mut())?);
+            let outcome = self.command(&moment, command, applied.events.as_mut())?;
+            self.batch_reply_bytes += outcome.as_ref().map_or(0, Reply::size_bytes);
+            applied.outcomes.push(outcome);
             applied.fuel.push(self.system.running.fuel - fuel_before);
         }
         Ok(())
@@ -176,7 +186,7 @@ impl Machine {
         if self.system.founding.is_some() {
             return Ok(Ok(Reply::Ok));
         }
-        Engine::honour(&engine)?;
+        Engine::honour(&engine, &limits)?;
         let founding = Founding {
             cluster,
             engine,
@@ -199,7 +209,8 @@ impl Machine {
         }
         let plugin = match self.engine.compile(component) {
             Ok(plugin) => plugin,
-            Err(error) => {
+            Err(CompileError::Fault(fault)) => return Err(fault),
+            Err(CompileError::Plugin(error)) => {
                 tracing::warn!(%error, "a plugin was refused");
                 return Ok(Err(Rejection::new(
                     RejectionCode::InvalidArgument,
@@ -219,6 +230,13 @@ impl Machine {
                 RejectionCode::Rejected("already_installed".into()),
                 message,
             )));
+        }
+        if self.catalogue.installed().count() as u64 >= self.limits.plugins_max {
+            let message = format!(
+                "the cluster has {} plugins, as many as it may",
+                self.limits.plugins_max
+            );
+            return Ok(Err(Rejection::new(RejectionCode::TooLarge, message)));
         }
         let id = self.system.running.next_plugin;
         self.system.running.next_plugin += 1;
@@ -271,7 +289,9 @@ impl Machine {
         events: &mut Vec<crate::Event>,
     ) -> Result<Outcome, Fault> {
         let mut fired = 0;
-        while fired < self.limits.timers_per_wake {
+        while fired < self.limits.timers_per_wake
+            && self.overlay_bytes() <= self.limits.overlay_bytes_max
+        {
             let layers = self.layers.as_mut().expect("no command is running");
             let Some(timer) = self
                 .timers
@@ -340,17 +360,34 @@ impl Machine {
             layers: self.layers.take().expect("commands run one at a time"),
             limits: Arc::clone(&self.limits),
             fuel_max: self.limits.fuel_per_command,
+            reply_bytes_max: self.reply_bytes_max(),
         };
         let mut finished = call(&mut instance, task);
         if !instance.poisoned {
             self.instances.insert(installed.id, instance);
         }
-        self.timers.note(&finished.writes);
-        finished.layers.merge(finished.writes, moment.revision)?;
-        self.layers = Some(finished.layers);
         self.system.running.fuel += finished.fuel;
+        let layers = self.layers.insert(finished.layers);
+        let overlay_bytes = layers.overlay_bytes() + writes_bytes(&finished.writes);
+        // A timer's handler, whose timer would be lost, is let through; `wake` stops behind it.
+        if step == 0 && overlay_bytes > self.limits.overlay_bytes_max && !finished.writes.is_empty()
+        {
+            return Ok(Err(Rejection::new(
+                RejectionCode::NoSpace,
+                "too much was changed since the last checkpoint; try again after the next one",
+            )));
+        }
+        self.timers.note(&finished.writes);
+        layers.merge(finished.writes, moment.revision)?;
         events.append(&mut finished.events);
         finished.outcome
+    }
+
+    /// The size that the next reply may have. All replies of a batch are in memory at the same
+    /// time, so once they are large, only small ones are taken.
+    fn reply_bytes_max(&self) -> usize {
+        let left = BATCH_REPLY_BYTES_MAX.saturating_sub(self.batch_reply_bytes);
+        (self.limits.reply_bytes_max as usize).min(left.max(SMALL_REPLY_BYTES))
     }
 
     fn instantiate(&self, installed: &Installed) -> Result<Instance, Stop> {
@@ -364,19 +401,28 @@ impl Machine {
     }
 }
 
+/// What an argument counts with, on top of its bytes.
+const ARGUMENT_BYTES: usize = 32;
+
 /// What can be said about arguments without running the plugin.
 pub(crate) fn check_arguments(
     command: &hostd_protocol::CommandDescription,
     arguments: &[serde_bytes::ByteBuf],
     limits: &Limits,
 ) -> Result<(), Rejection> {
-    let bytes: usize = arguments.iter().map(|argument| argument.len()).sum();
+    let too_large = |message| Err(Rejection::new(RejectionCode::TooLarge, message));
+    if arguments.len() > ARGUMENTS_MAX {
+        return too_large(format!("there are more than {ARGUMENTS_MAX} arguments"));
+    }
+    let bytes: usize = arguments
+        .iter()
+        .map(|argument| argument.len() + ARGUMENT_BYTES)
+        .sum();
     if bytes as u64 > limits.arguments_bytes_max {
-        let message = format!(
+        return too_large(format!(
             "the arguments are larger than {} bytes",
             limits.arguments_bytes_max
-        );
-        return Err(Rejection::new(RejectionCode::TooLarge, message));
+        ));
     }
     command
         .check_arity(arguments.len())

@@ -7,11 +7,12 @@ use hostd_protocol::{CommandDescription, PluginDescription, Rejection, Rejection
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
-use crate::plugin::Plugin;
+use crate::plugin::{CompileError, Plugin};
+use crate::query::QueryInstance;
 use crate::store::Span;
 use crate::store::{Layers, Table, Writes};
 use crate::system::{decode, encode};
-use crate::wasm::{Engine, Instance};
+use crate::wasm::Engine;
 
 /// A plugin's row in the state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub(crate) struct Installed {
     pub(crate) name: Arc<str>,
     pub(crate) plugin: Arc<Plugin>,
     /// Idle instances for queries.
-    pub(crate) idle: Mutex<Vec<Instance>>,
+    pub(crate) idle: Mutex<Vec<QueryInstance>>,
 }
 
 /// All installed plugins. Shared by the machine and every view; replaced when it changes.
@@ -56,22 +57,16 @@ impl Catalogue {
         let none = Writes::new();
         let (start, end) = Table::Catalogue.bounds();
         let mut catalogue = Self::default();
-        for item in layers.scan(
-            &none,
-            Span {
-                start: &start,
-                end: &end,
-                reverse: false,
-            },
-        )? {
+        for item in layers.scan(&none, Span::new(&start, &end))? {
             let record: Record = decode(&item?.1.value)?;
             let component = layers
                 .get_with(&none, &Table::Component.key(&[&record.digest]))?
                 .ok_or_else(|| Fault::Corrupt("a plugin's component is missing".into()))?;
-            let plugin = engine.compile(&component).map_err(|error| {
-                Fault::Engine(format!(
+            let plugin = engine.compile(&component).map_err(|error| match error {
+                CompileError::Plugin(error) => Fault::Engine(format!(
                     "an installed plugin does not compile here: {error}"
-                ))
+                )),
+                CompileError::Fault(fault) => fault,
             })?;
             catalogue.insert(record.id, plugin);
         }
@@ -123,6 +118,10 @@ impl Catalogue {
         self.plugins.values().find(|installed| installed.id == id)
     }
 
+    pub(crate) fn installed(&self) -> impl Iterator<Item = &Arc<Installed>> {
+        self.plugins.values()
+    }
+
     /// Name, description and digest of every plugin, sorted by name.
     pub fn plugins(&self) -> impl Iterator<Item = (&PluginDescription, [u8; 32])> {
         self.plugins
@@ -137,10 +136,12 @@ impl Catalogue {
         plugin: Option<&str>,
         command: &str,
     ) -> Result<&Target, Rejection> {
-        if command.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self.resolve_lowercase(plugin, &command.to_ascii_lowercase());
+        let lowercase = |name: &str| !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        if lowercase(command) && plugin.is_none_or(lowercase) {
+            return self.resolve_lowercase(plugin, command);
         }
-        self.resolve_lowercase(plugin, command)
+        let plugin = plugin.map(str::to_ascii_lowercase);
+        self.resolve_lowercase(plugin.as_deref(), &command.to_ascii_lowercase())
     }
 
     fn resolve_lowercase(&self, plugin: Option<&str>, command: &str) -> Result<&Target, Rejection> {

@@ -14,8 +14,9 @@ pub enum Fault {
     /// A row on disk does not have the checksum it was written with.
     #[error("the state database is damaged: {0}")]
     Corrupt(String),
-    /// The host has no room for another plugin instance.
-    #[error("no room for another plugin instance: {0}")]
+    /// The host has no room for another plugin instance, or no memory for this one. From a query:
+    /// too many run at once.
+    #[error("no room for a plugin instance: {0}")]
     Instances(String),
     /// The log asks for an engine that this build is not.
     #[error("this node cannot apply the cluster's log: {0}")]

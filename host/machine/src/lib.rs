@@ -30,7 +30,7 @@ mod wasm;
 pub use catalogue::Catalogue;
 pub use fault::{Fault, OpenError};
 pub use machine::{Applied, Durable, Event, Input, Machine, Position};
-pub use plugin::{Plugin, PluginError};
+pub use plugin::{CompileError, Plugin, PluginError};
 pub use query::{Budget, View, Views};
 pub use snapshot::{InstallError, SnapshotReader};
 pub use store::{FlushJob, Flushed, Revision};

@@ -87,7 +87,11 @@ pub struct Machine {
     next_timer: Option<TimeNs>,
     /// Instances for log commands, by plugin. Dropped at every checkpoint.
     pub(crate) instances: HashMap<u32, Instance>,
+    /// Size of the replies of the batch that is being applied.
+    pub(crate) batch_reply_bytes: usize,
     pub(crate) position: Option<Position>,
+    /// Log index of the last checkpoint, durable or not.
+    pub(crate) checkpoint: Option<u64>,
     durable: Durable,
     /// Members at the checkpoint that is being written.
     frozen_membership: Option<Vec<u8>>,
@@ -123,7 +127,9 @@ impl Machine {
             timers: parts.timers,
             next_timer: parts.next_timer,
             instances: HashMap::new(),
+            batch_reply_bytes: 0,
             position: checkpoint.position,
+            checkpoint: checkpoint.position.map(|position| position.index),
             durable: parts.durable,
             frozen_membership: None,
             views,
@@ -152,6 +158,7 @@ impl Machine {
         self.views.publish(Arc::new(View {
             engine: Arc::clone(&self.engine),
             position: self.position,
+            checkpoint: self.checkpoint,
             time: self.system.running.time,
             next_timer: self.next_timer,
             layers: self.layers().clone(),
@@ -166,7 +173,14 @@ impl Machine {
         }));
     }
 
-    /// Takes in that a checkpoint is on disk.
+    /// Size of the changes since the last checkpoint, the same on every replica: a reason to make
+    /// the next one.
+    pub fn overlay_bytes(&self) -> u64 {
+        self.layers().overlay_bytes()
+    }
+
+    /// Takes in that a checkpoint is on disk. What was frozen for it is released with the last view
+    /// that has it, so publish afterwards.
     pub fn flushed(&mut self, flushed: Flushed) {
         let Flushed { checkpoint, base } = flushed;
         let layers = self.layers.as_mut().expect("no command is running");
@@ -192,10 +206,10 @@ impl Machine {
             position: 0,
         };
         self.sessions.sweep(self.system.running.time, &self.limits);
-        self.sessions.save(layers, revision);
+        self.sessions.save(layers, revision)?;
         self.system.save(layers, revision);
-        let changes = std::mem::take(&mut layers.active);
-        layers.frozen = Some(changes.clone());
+        let changes = layers.freeze();
+        self.checkpoint = Some(position.index);
         self.frozen_membership.clone_from(&self.system.membership);
         Ok(FlushJob {
             database: self.store.database(),
@@ -217,6 +231,7 @@ impl Machine {
         self.timers = parts.timers;
         self.next_timer = parts.next_timer;
         self.position = checkpoint.position;
+        self.checkpoint = checkpoint.position.map(|position| position.index);
         self.durable = parts.durable;
         self.frozen_membership = None;
         self.publish();
@@ -252,7 +267,7 @@ impl Parts {
         let layers = Layers::new(store.base()?);
         let system = System::load(&layers)?;
         if let Some(founding) = &system.founding {
-            Engine::honour(&founding.engine)?;
+            Engine::honour(&founding.engine, &founding.limits)?;
         }
         let durable = Durable {
             position: checkpoint.position,
@@ -271,5 +286,41 @@ impl Parts {
             system,
             durable,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::Founding;
+
+    /// A state that another build of hostd wrote is not opened.
+    #[test]
+    fn a_state_of_another_engine_is_refused() {
+        let open = |rules| {
+            let (store, _) = Store::open(redb::backends::InMemoryBackend::new()).unwrap();
+            let mut layers = Layers::new(store.base().unwrap());
+            let mut engine = Engine::identity();
+            engine.rules += rules;
+            let founding = Founding {
+                cluster: "test".into(),
+                engine,
+                limits: Limits::default(),
+                time: 1,
+            };
+            let mut system = System::load(&layers).unwrap();
+            system.found(founding, &mut layers, Revision::default());
+            let position = Position { term: 1, index: 1 };
+            let job = FlushJob {
+                database: store.database(),
+                changes: layers.freeze(),
+                position,
+                digest: StateDigest::default(),
+            };
+            let checkpoint = job.run().unwrap().checkpoint;
+            Parts::load(&Engine::new().unwrap(), &store, &checkpoint).map(|_| ())
+        };
+        open(0).unwrap();
+        assert!(matches!(open(1), Err(Fault::Engine(_))));
     }
 }

@@ -1,19 +1,20 @@
 //! A compiled plugin, and everything that can be wrong with one.
 
-use hostd_protocol::PluginDescription;
+use hostd_protocol::{PluginDescription, codec};
 use thiserror::Error;
 use wasmtime::component::{Component, InstancePre};
 use wit_component::ComponentEncoder;
 
-use crate::imports;
-use crate::wasm::{Engine, HostState, Stop, describe};
+use crate::wasm::{Engine, HostState, Stop, describe, own_failure};
+use crate::{Fault, imports};
 
 /// Bounds for the code that runs while a plugin is looked at, before it is part of a cluster.
 const DESCRIBE_FUEL: u64 = 50_000_000;
 const DESCRIBE_MEMORY_BYTES: u64 = 64 << 20;
 
-/// Commands that one plugin may have.
+/// Commands that one plugin may have, and the size of its whole description.
 const COMMANDS_MAX: usize = 1_000;
+const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
 
 const EXPORTS: [&str; 5] = ["describe", "apply", "query", "wake", "migrate"];
 
@@ -65,6 +66,27 @@ pub enum PluginError {
     Resources(String),
 }
 
+/// Why a component was not compiled.
+#[derive(Debug, Error)]
+pub enum CompileError {
+    /// The component is no plugin, on every node alike.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// This node could not do it.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl CompileError {
+    /// Blames this node where wasmtime's error is its own, else the component.
+    fn sort(error: wasmtime::Error, blame: fn(String) -> PluginError) -> Self {
+        match own_failure(&error) {
+            Some(fault) => Self::Fault(fault),
+            None => Self::Plugin(blame(format!("{error:#}"))),
+        }
+    }
+}
+
 impl PluginError {
     /// The part that does not depend on a library's wording, fit for a replicated outcome.
     pub(crate) fn kind(&self) -> &'static str {
@@ -113,19 +135,19 @@ impl Plugin {
         engine: &Engine,
         component: &[u8],
         digest: [u8; 32],
-    ) -> Result<Self, PluginError> {
+    ) -> Result<Self, CompileError> {
         let component = Self::component_bytes(component)?;
         let component = Component::from_binary(&engine.wasmtime, &component)
-            .map_err(|error| PluginError::Resources(format!("{error:#}")))?;
+            .map_err(|error| CompileError::sort(error, PluginError::Resources))?;
         check_names(engine, &component)?;
         let instance = engine
             .linker
             .instantiate_pre(&component)
-            .map_err(|error| PluginError::WrongTypes(format!("{error:#}")))?;
+            .map_err(|error| CompileError::sort(error, PluginError::WrongTypes))?;
         let description = describe(engine, &instance, DESCRIBE_MEMORY_BYTES, DESCRIBE_FUEL)
             .map_err(|stop| match stop {
-                Stop::Rejected(rejection) => PluginError::Description(rejection.to_string()),
-                Stop::Fault(fault) => PluginError::Resources(fault.to_string()),
+                Stop::Rejected(rejection) => PluginError::Description(rejection.to_string()).into(),
+                Stop::Fault(fault) => CompileError::Fault(fault),
             })?;
         check_description(&description)?;
         Ok(Self {
@@ -177,6 +199,9 @@ fn check_description(description: &PluginDescription) -> Result<(), PluginError>
     if description.commands.len() > COMMANDS_MAX {
         return bad(format!("more than {COMMANDS_MAX} commands"));
     }
+    if codec::encode(description).len() > DESCRIPTION_BYTES_MAX {
+        return bad(format!("larger than {DESCRIPTION_BYTES_MAX} bytes"));
+    }
     let mut names: Vec<&str> = description
         .commands
         .iter()
@@ -201,4 +226,23 @@ fn is_name(name: &str) -> bool {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
         })
         && name.len() <= 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_has_a_size_limit() {
+        let description = |summary_bytes| PluginDescription {
+            name: "large".into(),
+            version: "1".into(),
+            summary: "s".repeat(summary_bytes),
+            state_version: 1,
+            reads_state_versions: vec![],
+            commands: vec![],
+        };
+        assert_eq!(check_description(&description(1_000_000)), Ok(()));
+        assert!(check_description(&description(2_000_000)).is_err());
+    }
 }

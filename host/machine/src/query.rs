@@ -1,6 +1,6 @@
 //! Reading: queries run on an immutable view, beside apply and beside each other.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, MutexGuard, RwLock};
 
 use hostd_protocol::{
     Access, CommandDescription, Limits, Outcome, PluginDescription, Rejection, RejectionCode,
@@ -8,13 +8,13 @@ use hostd_protocol::{
 };
 use serde_bytes::ByteBuf;
 
+use crate::Fault;
 use crate::apply::check_arguments;
 use crate::catalogue::{Catalogue, Installed};
 use crate::machine::{Parts, Position};
 use crate::random::Generator;
 use crate::store::Layers;
-use crate::wasm::{Engine, Instance, Stop, Task};
-use crate::Fault;
+use crate::wasm::{Engine, Instance, QuerySlot, Stop, Task};
 
 /// Idle query instances kept for each plugin.
 const IDLE_MAX: usize = 4;
@@ -32,10 +32,22 @@ pub enum Budget {
     Full,
 }
 
+/// An instance for queries, and its place among all of them.
+pub(crate) struct QueryInstance {
+    instance: Instance,
+    /// The checkpoint at which instances were dropped last when this one was made. A plugin may
+    /// cache what it reads in its memory, so an older instance could answer from an older state.
+    checkpoint: Option<u64>,
+    /// Declared last: free once the instance is gone.
+    _slot: QuerySlot,
+}
+
 /// The state after some entry, frozen.
 pub struct View {
     pub(crate) engine: Arc<Engine>,
     pub(crate) position: Option<Position>,
+    /// Log index of the last checkpoint, durable or not.
+    pub(crate) checkpoint: Option<u64>,
     pub(crate) time: TimeNs,
     pub(crate) next_timer: Option<TimeNs>,
     pub(crate) layers: Layers,
@@ -74,6 +86,7 @@ impl View {
         Self {
             engine: Arc::clone(engine),
             position: parts.durable.position,
+            checkpoint: parts.durable.position.map(|position| position.index),
             time: parts.system.running.time,
             next_timer: parts.next_timer,
             layers: parts.layers.clone(),
@@ -166,8 +179,8 @@ impl View {
             let message = format!("'{}' is a write command", description.name);
             return Ok(Err(Rejection::new(RejectionCode::ReadOnly, message)));
         }
-        let mut instance = match self.instance(&target.installed) {
-            Ok(instance) => instance,
+        let mut held = match self.instance(&target.installed) {
+            Ok(held) => held,
             Err(Stop::Rejected(rejection)) => return Ok(Err(rejection)),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
@@ -185,36 +198,76 @@ impl View {
                 Budget::Short => self.limits.fuel_per_command.min(SHORT_FUEL),
                 Budget::Full => self.limits.fuel_per_command,
             },
+            reply_bytes_max: self.limits.reply_bytes_max as usize,
         };
         let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
-        let finished = instance.call(task, Arc::clone(&target.command), arguments);
-        if !instance.poisoned {
-            let mut idle = target
-                .installed
-                .idle
-                .lock()
-                .expect("no panic holds this lock");
-            if idle.len() < IDLE_MAX {
-                idle.push(instance);
-            }
+        let finished = held
+            .instance
+            .call(task, Arc::clone(&target.command), arguments);
+        if !held.instance.poisoned {
+            target.installed.put_idle(held);
         }
         finished.outcome
     }
 
-    fn instance(&self, installed: &Installed) -> Result<Instance, Stop> {
-        let idle = installed
-            .idle
-            .lock()
-            .expect("no panic holds this lock")
-            .pop();
-        match idle {
-            Some(instance) => Ok(instance),
-            None => Instance::new(
-                &self.engine,
-                &installed.plugin.instance,
-                self.limits.memory_bytes_max,
-                self.limits.fuel_per_command,
-            ),
+    /// Size of the changes since the last checkpoint.
+    pub fn overlay_bytes(&self) -> u64 {
+        self.layers.overlay_bytes()
+    }
+
+    fn instance(&self, installed: &Installed) -> Result<QueryInstance, Stop> {
+        if let Some(idle) = installed.take_idle(self.checkpoint) {
+            return Ok(idle);
+        }
+        let slot = self.slot().map_err(Stop::Fault)?;
+        let instance = Instance::new(
+            &self.engine,
+            &installed.plugin.instance,
+            self.limits.memory_bytes_max,
+            self.limits.fuel_per_command,
+        )?;
+        Ok(QueryInstance {
+            instance,
+            checkpoint: self.checkpoint,
+            _slot: slot,
+        })
+    }
+
+    /// A place for one more instance. Where none is left, another plugin's idle one gives up its own.
+    fn slot(&self) -> Result<QuerySlot, Fault> {
+        if let Some(slot) = self.engine.query_slot() {
+            return Ok(slot);
+        }
+        let idle = self
+            .catalogue
+            .installed()
+            .find_map(|installed| installed.lock_idle().pop());
+        drop(idle);
+        self.engine
+            .query_slot()
+            .ok_or_else(|| Fault::Instances("too many queries run at once".into()))
+    }
+}
+
+impl Installed {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<QueryInstance>> {
+        self.idle.lock().expect("no panic holds this lock")
+    }
+
+    /// An idle instance made since `checkpoint`. Older ones are dropped.
+    fn take_idle(&self, checkpoint: Option<u64>) -> Option<QueryInstance> {
+        let mut idle = self.lock_idle();
+        idle.retain(|held| held.checkpoint >= checkpoint);
+        let position = idle
+            .iter()
+            .rposition(|held| held.checkpoint == checkpoint)?;
+        Some(idle.swap_remove(position))
+    }
+
+    fn put_idle(&self, held: QueryInstance) {
+        let mut idle = self.lock_idle();
+        if idle.len() < IDLE_MAX {
+            idle.push(held);
         }
     }
 }

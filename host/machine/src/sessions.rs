@@ -1,12 +1,18 @@
 //! Exactly once: which commands ran before, and what came of them (Ongaro, "Consensus: Bridging
 //! Theory and Practice", 2014, section 6.3).
 //!
-//! All sessions are in memory; those that changed become rows at each checkpoint. Expiry and
-//! forgetting go by replicated time and replicated limits, so every node forgets the same.
+//! All sessions are in memory; what changed becomes rows at each checkpoint: one for each session,
+//! each of its commands and each idempotency key. Expiry and forgetting go by replicated time and
+//! replicated limits, so every node forgets the same.
+//!
+//! A session that is forgotten early costs its client a new one. A key that is forgotten early would
+//! let its command run twice, so keys go by age alone, and new ones are refused while there is no
+//! room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use hostd_protocol::{Limits, Once, Outcome, Rejection, RejectionCode, TimeNs};
+use hostd_protocol::{Limits, ONCE_KEY_BYTES_MAX, Once, Outcome, Rejection, RejectionCode, TimeNs};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
@@ -20,7 +26,8 @@ struct Session {
     last_used: TimeNs,
     /// The client has all replies up to this sequence.
     acknowledged: u64,
-    /// Commands behind `acknowledged` that ran.
+    /// Commands behind `acknowledged` that ran. Each is a row of its own.
+    #[serde(skip)]
     ran: BTreeMap<u64, Ran>,
 }
 
@@ -31,16 +38,26 @@ struct Ran {
     time: TimeNs,
     /// What came of it; `None` once forgotten for lack of room.
     outcome: Option<Outcome>,
+    /// The last checkpoint has a row in its place, so that forgetting it means removing that row.
+    #[serde(skip)]
+    saved: bool,
 }
 
+/// A command of a session: the session's number and the command's sequence.
+type Place = (u64, u64);
+
 /// An idempotency key with its principal.
-type OnceKey = (String, String);
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct OnceKey {
+    principal: String,
+    key: String,
+}
 
 /// Who keeps an outcome.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 enum Holder {
-    Session { session: u64, sequence: u64 },
-    Key { principal: String, key: String },
+    Session(Place),
+    Key(Arc<OnceKey>),
 }
 
 /// What to do with a command.
@@ -55,13 +72,18 @@ pub(crate) enum Admission {
 #[derive(Default)]
 pub(crate) struct Sessions {
     open: BTreeMap<u64, Session>,
-    keys: BTreeMap<OnceKey, Ran>,
+    keys: BTreeMap<Arc<OnceKey>, Ran>,
+    /// The keys in the order of their times.
+    keys_by_age: VecDeque<(TimeNs, Arc<OnceKey>)>,
+    /// How many keys each principal has.
+    keys_of: BTreeMap<String, u64>,
     /// Kept outcomes, oldest first, with their sizes.
     kept: BTreeMap<TimeNs, (Holder, usize)>,
     kept_bytes: usize,
-    /// Rows that differ from the last checkpoint's.
+    /// What differs from the last checkpoint's rows.
     dirty: BTreeSet<u64>,
-    dirty_keys: BTreeSet<OnceKey>,
+    dirty_ran: BTreeSet<Place>,
+    dirty_keys: BTreeSet<Arc<OnceKey>>,
 }
 
 impl Sessions {
@@ -69,49 +91,41 @@ impl Sessions {
         let none = Writes::new();
         let mut sessions = Self::default();
         let (start, end) = Table::Session.bounds();
-        for item in layers.scan(
-            &none,
-            Span {
-                start: &start,
-                end: &end,
-                reverse: false,
-            },
-        )? {
+        for item in layers.scan(&none, Span::new(&start, &end))? {
             let (key, row) = item?;
-            let number = key[1..]
-                .first_chunk()
-                .ok_or_else(|| Fault::Corrupt("session row".into()))?;
-            let number = u64::from_be_bytes(*number);
-            let session: Session = decode(&row.value)?;
-            for (sequence, ran) in &session.ran {
-                sessions.keep(
-                    Holder::Session {
-                        session: number,
-                        sequence: *sequence,
-                    },
-                    ran,
-                );
-            }
-            sessions.open.insert(number, session);
+            sessions.load_session_row(&key[1..], &row.value)?;
         }
+        let mut by_age = BTreeMap::new();
         let (start, end) = Table::OnceKey.bounds();
-        for item in layers.scan(
-            &none,
-            Span {
-                start: &start,
-                end: &end,
-                reverse: false,
-            },
-        )? {
-            let ((principal, key), ran): (OnceKey, Ran) = decode(&item?.1.value)?;
-            let holder = Holder::Key {
-                principal: principal.clone(),
-                key: key.clone(),
-            };
-            sessions.keep(holder, &ran);
-            sessions.keys.insert((principal, key), ran);
+        for item in layers.scan(&none, Span::new(&start, &end))? {
+            let (key, mut ran): (OnceKey, Ran) = decode(&item?.1.value)?;
+            ran.saved = true;
+            let key = Arc::new(key);
+            sessions.keep(Holder::Key(Arc::clone(&key)), &ran);
+            by_age.insert(ran.time, Arc::clone(&key));
+            *sessions.keys_of.entry(key.principal.clone()).or_default() += 1;
+            sessions.keys.insert(key, ran);
         }
+        sessions.keys_by_age = by_age.into_iter().collect();
         Ok(sessions)
+    }
+
+    /// A session's own row comes before those of its commands.
+    fn load_session_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let damaged = || Fault::Corrupt("session row".into());
+        let (number, sequence) = key.split_first_chunk().ok_or_else(damaged)?;
+        let number = u64::from_be_bytes(*number);
+        if sequence.is_empty() {
+            self.open.insert(number, decode(value)?);
+            return Ok(());
+        }
+        let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| damaged())?);
+        let mut ran: Ran = decode(value)?;
+        ran.saved = true;
+        self.keep(Holder::Session((number, sequence)), &ran);
+        let session = self.open.get_mut(&number).ok_or_else(damaged)?;
+        session.ran.insert(sequence, ran);
+        Ok(())
     }
 
     /// Opens a session under a number that was never used before.
@@ -151,15 +165,20 @@ impl Sessions {
                 session,
                 sequence,
                 acknowledged,
-            } => self.admit_session(*session, *sequence, *acknowledged, principal, now, limits),
+            } => {
+                if acknowledged >= sequence {
+                    let message = "a command cannot acknowledge its own reply";
+                    return Err(Rejection::new(RejectionCode::InvalidArgument, message));
+                }
+                self.admit_session((*session, *sequence), *acknowledged, principal, now, limits)
+            }
             Once::Key(key) => self.admit_key(key, principal, now, limits),
         }
     }
 
     fn admit_session(
         &mut self,
-        number: u64,
-        sequence: u64,
+        (number, sequence): Place,
         acknowledged: u64,
         principal: &str,
         now: TimeNs,
@@ -188,16 +207,12 @@ impl Sessions {
         if acknowledged > session.acknowledged {
             session.acknowledged = acknowledged;
             let behind = session.ran.split_off(&(acknowledged + 1));
-            for ran in std::mem::replace(&mut session.ran, behind).into_values() {
-                release(&mut self.kept, &mut self.kept_bytes, ran.time);
-            }
+            let forgotten = std::mem::replace(&mut session.ran, behind);
+            self.forget(number, forgotten);
         }
+        let session = &self.open[&number];
         if let Some(ran) = session.ran.get(&sequence) {
-            return ran
-                .outcome
-                .clone()
-                .map(Admission::Replay)
-                .ok_or_else(forgotten);
+            return ran.replay();
         }
         if sequence <= session.acknowledged {
             return Err(forgotten());
@@ -223,18 +238,29 @@ impl Sessions {
         now: TimeNs,
         limits: &Limits,
     ) -> Result<Admission, Rejection> {
-        let entry = (principal.to_owned(), key.to_owned());
-        if let Some(ran) = self.keys.get(&entry) {
-            if now.saturating_sub(ran.time) <= limits.session_idle_ns_max {
-                return ran
-                    .outcome
-                    .clone()
-                    .map(Admission::Replay)
-                    .ok_or_else(forgotten);
-            }
-            self.remove_key(&entry);
+        if key.len() > ONCE_KEY_BYTES_MAX {
+            let message = format!("an idempotency key has at most {ONCE_KEY_BYTES_MAX} bytes");
+            return Err(Rejection::new(RejectionCode::InvalidArgument, message));
         }
-        self.make_room(limits);
+        self.expire_keys(now, limits);
+        let key = OnceKey {
+            principal: principal.to_owned(),
+            key: key.to_owned(),
+        };
+        if let Some(ran) = self.keys.get(&key) {
+            return ran.replay();
+        }
+        let own = self.keys_of.get(principal).copied().unwrap_or(0);
+        if self.keys.len() as u64 >= limits.keys_max || own >= limits.keys_max.div_ceil(2) {
+            return Err(Rejection::new(
+                RejectionCode::SessionFull,
+                format!(
+                    "as many idempotency keys are kept as may be, each for {} seconds; try again \
+                     later, or use a session",
+                    limits.key_age_ns_max / 1_000_000_000
+                ),
+            ));
+        }
         Ok(Admission::Run)
     }
 
@@ -247,34 +273,33 @@ impl Sessions {
         now: TimeNs,
         limits: &Limits,
     ) {
-        let ran = Ran {
+        let mut ran = Ran {
             time: now,
             outcome: Some(outcome.clone()),
+            saved: false,
         };
         match once {
             Once::Session {
                 session, sequence, ..
             } => {
-                let holder = Holder::Session {
-                    session: *session,
-                    sequence: *sequence,
-                };
-                self.keep(holder, &ran);
+                let place = (*session, *sequence);
+                self.keep(Holder::Session(place), &ran);
                 if let Some(session) = self.open.get_mut(session) {
                     session.ran.insert(*sequence, ran);
+                    self.dirty_ran.insert(place);
                 }
             }
             Once::Key(key) => {
-                let entry = (principal.to_owned(), key.clone());
-                self.keep(
-                    Holder::Key {
-                        principal: entry.0.clone(),
-                        key: entry.1.clone(),
-                    },
-                    &ran,
-                );
-                self.dirty_keys.insert(entry.clone());
-                self.keys.insert(entry, ran);
+                let key = Arc::new(OnceKey {
+                    principal: principal.to_owned(),
+                    key: key.clone(),
+                });
+                self.keep(Holder::Key(Arc::clone(&key)), &ran);
+                self.keys_by_age.push_back((now, Arc::clone(&key)));
+                *self.keys_of.entry(principal.to_owned()).or_default() += 1;
+                // Of a key that is used again, the checkpoint may have the use before.
+                ran.saved = !self.dirty_keys.insert(Arc::clone(&key));
+                self.keys.insert(key, ran);
             }
         }
         self.forget_oldest(limits);
@@ -288,6 +313,12 @@ impl Sessions {
         }
     }
 
+    fn release(&mut self, ran: &Ran) {
+        if let Some((_, bytes)) = self.kept.remove(&ran.time) {
+            self.kept_bytes -= bytes;
+        }
+    }
+
     /// Drops the oldest outcomes over the limit. That their commands ran stays known.
     fn forget_oldest(&mut self, limits: &Limits) {
         while self.kept_bytes as u64 > limits.session_reply_bytes_max {
@@ -296,21 +327,18 @@ impl Sessions {
             };
             self.kept_bytes -= bytes;
             match holder {
-                Holder::Session { session, sequence } => {
-                    let ran = self
-                        .open
-                        .get_mut(&session)
-                        .and_then(|held| held.ran.get_mut(&sequence));
-                    if let Some(ran) = ran {
+                Holder::Session(place) => {
+                    let (number, sequence) = place;
+                    let session = self.open.get_mut(&number);
+                    if let Some(ran) = session.and_then(|held| held.ran.get_mut(&sequence)) {
                         ran.outcome = None;
-                        self.dirty.insert(session);
+                        self.dirty_ran.insert(place);
                     }
                 }
-                Holder::Key { principal, key } => {
-                    let entry = (principal, key);
-                    if let Some(ran) = self.keys.get_mut(&entry) {
+                Holder::Key(key) => {
+                    if let Some(ran) = self.keys.get_mut(&key) {
                         ran.outcome = None;
-                        self.dirty_keys.insert(entry);
+                        self.dirty_keys.insert(key);
                     }
                 }
             }
@@ -320,101 +348,137 @@ impl Sessions {
     /// When all places are taken, frees a sixteenth of them, the least recently used first: one
     /// sort pays for many openings.
     fn make_room(&mut self, limits: &Limits) {
-        let count = self.open.len() + self.keys.len();
+        let count = self.open.len();
         if (count as u64) < limits.sessions_max {
             return;
         }
-        let mut by_use: Vec<(TimeNs, Option<u64>, Option<OnceKey>)> = self
+        let mut by_use: Vec<(TimeNs, u64)> = self
             .open
             .iter()
-            .map(|(number, session)| (session.last_used, Some(*number), None))
-            .chain(
-                self.keys
-                    .iter()
-                    .map(|(entry, ran)| (ran.time, None, Some(entry.clone()))),
-            )
+            .map(|(number, session)| (session.last_used, *number))
             .collect();
-        by_use.sort();
-        for (_, session, key) in by_use.into_iter().take(count / 16 + 1) {
-            if let Some(number) = session {
-                self.remove_session(number);
-            }
-            if let Some(entry) = key {
-                self.remove_key(&entry);
-            }
+        by_use.sort_unstable();
+        for (_, number) in by_use.into_iter().take(count / 16 + 1) {
+            self.remove_session(number);
         }
     }
 
-    /// Drops what was idle for too long.
+    /// Drops what is too old.
     pub(crate) fn sweep(&mut self, now: TimeNs, limits: &Limits) {
-        let idle = |last_used: TimeNs| now.saturating_sub(last_used) > limits.session_idle_ns_max;
-        let sessions: Vec<u64> = self
+        let idle: Vec<u64> = self
             .open
             .iter()
-            .filter(|(_, session)| idle(session.last_used))
+            .filter(|(_, session)| {
+                now.saturating_sub(session.last_used) > limits.session_idle_ns_max
+            })
             .map(|(number, _)| *number)
             .collect();
-        for number in sessions {
+        for number in idle {
             self.remove_session(number);
         }
-        let keys: Vec<OnceKey> = self
-            .keys
-            .iter()
-            .filter(|(_, ran)| idle(ran.time))
-            .map(|(entry, _)| entry.clone())
-            .collect();
-        for entry in &keys {
-            self.remove_key(entry);
+        self.expire_keys(now, limits);
+    }
+
+    fn expire_keys(&mut self, now: TimeNs, limits: &Limits) {
+        while let Some((time, _)) = self.keys_by_age.front()
+            && now.saturating_sub(*time) > limits.key_age_ns_max
+            && let Some((_, key)) = self.keys_by_age.pop_front()
+        {
+            self.remove_key(&key);
+        }
+    }
+
+    fn remove_key(&mut self, key: &Arc<OnceKey>) {
+        let Some(ran) = self.keys.remove(key) else {
+            return;
+        };
+        self.release(&ran);
+        mark_removed(&mut self.dirty_keys, Arc::clone(key), &ran);
+        if let Some(own) = self.keys_of.get_mut(&key.principal) {
+            *own -= 1;
+            if *own == 0 {
+                self.keys_of.remove(&key.principal);
+            }
         }
     }
 
     fn remove_session(&mut self, number: u64) {
         if let Some(session) = self.open.remove(&number) {
-            for ran in session.ran.into_values() {
-                release(&mut self.kept, &mut self.kept_bytes, ran.time);
-            }
+            self.forget(number, session.ran);
             self.dirty.insert(number);
         }
     }
 
-    fn remove_key(&mut self, entry: &OnceKey) {
-        if let Some(ran) = self.keys.remove(entry) {
-            release(&mut self.kept, &mut self.kept_bytes, ran.time);
-            self.dirty_keys.insert(entry.clone());
+    /// Lets go of commands that a session does not list any more.
+    fn forget(&mut self, number: u64, commands: BTreeMap<u64, Ran>) {
+        for (sequence, ran) in commands {
+            self.release(&ran);
+            mark_removed(&mut self.dirty_ran, (number, sequence), &ran);
         }
     }
 
     /// Puts what changed since the last checkpoint into the state.
-    pub(crate) fn save(&mut self, layers: &mut Layers, revision: Revision) {
+    pub(crate) fn save(&mut self, layers: &mut Layers, revision: Revision) -> Result<(), Fault> {
+        let mut rows = Writes::new();
         for number in std::mem::take(&mut self.dirty) {
             let row = self.open.get(&number).map(|session| encode(session).into());
-            layers.set(Table::Session.key(&[&number.to_be_bytes()]), row, revision);
+            rows.insert(Table::Session.key(&[&number.to_be_bytes()]), row);
         }
-        for entry in std::mem::take(&mut self.dirty_keys) {
-            let row = self
-                .keys
-                .get(&entry)
-                .map(|ran| encode(&(&entry, ran)).into());
-            layers.set(once_key(&entry), row, revision);
+        for (number, sequence) in std::mem::take(&mut self.dirty_ran) {
+            let session = self.open.get_mut(&number);
+            let ran = session.and_then(|session| session.ran.get_mut(&sequence));
+            let key = Table::Session.key(&[&number.to_be_bytes(), &sequence.to_be_bytes()]);
+            rows.insert(key, ran.map(|ran| encode(ran.saved()).into()));
         }
+        for key in std::mem::take(&mut self.dirty_keys) {
+            let ran = self.keys.get_mut(&key);
+            let row = ran.map(|ran| encode(&(&*key, ran.saved())).into());
+            rows.insert(once_key(&key), row);
+        }
+        layers.merge(rows, revision)
+    }
+}
+
+impl Ran {
+    fn replay(&self) -> Result<Admission, Rejection> {
+        self.outcome
+            .clone()
+            .map(Admission::Replay)
+            .ok_or_else(forgotten)
+    }
+
+    /// Notes that a checkpoint has it from now on.
+    fn saved(&mut self) -> &Self {
+        self.saved = true;
+        self
+    }
+}
+
+/// Notes that something is gone. What no checkpoint ever had leaves no trace, so that a client that
+/// acknowledges what it gets costs a checkpoint next to nothing.
+fn mark_removed<T: Ord>(dirty: &mut BTreeSet<T>, place: T, ran: &Ran) {
+    if ran.saved {
+        dirty.insert(place);
+    } else {
+        dirty.remove(&place);
     }
 }
 
 /// Rows of idempotency keys go by a hash: both parts come from callers and have any length.
-fn once_key(entry: &OnceKey) -> Key {
-    Table::OnceKey.key(&[blake3::hash(&encode(entry)).as_bytes()])
-}
-
-fn release(kept: &mut BTreeMap<TimeNs, (Holder, usize)>, kept_bytes: &mut usize, time: TimeNs) {
-    if let Some((_, bytes)) = kept.remove(&time) {
-        *kept_bytes -= bytes;
-    }
+fn once_key(key: &OnceKey) -> Key {
+    Table::OnceKey.key(&[blake3::hash(&encode(key)).as_bytes()])
 }
 
 fn outcome_bytes(outcome: &Outcome) -> usize {
     match outcome {
         Ok(reply) => reply.size_bytes(),
-        Err(rejection) => 16 + rejection.message.len(),
+        Err(rejection) => {
+            let own_code = match &rejection.code {
+                RejectionCode::Rejected(code) => code.len(),
+                _ => 0,
+            };
+            32 + own_code + rejection.message.len()
+        }
     }
 }
 
@@ -434,8 +498,10 @@ mod tests {
     const LIMITS: fn() -> Limits = || Limits {
         session_idle_ns_max: 1_000,
         sessions_max: 4,
+        key_age_ns_max: 500,
+        keys_max: 6,
         session_window: 3,
-        session_reply_bytes_max: 100,
+        session_reply_bytes_max: 250,
         ..Limits::default()
     };
 
@@ -496,7 +562,7 @@ mod tests {
         run(&mut sessions, &once(1, 0), 10).unwrap();
         run(&mut sessions, &once(2, 1), 11).unwrap();
         assert_eq!(
-            code(run(&mut sessions, &once(1, 1), 12)),
+            code(run(&mut sessions, &once(1, 0), 12)),
             RejectionCode::ReplyForgotten
         );
         assert_eq!(sessions.kept.len(), 1);
@@ -550,7 +616,7 @@ mod tests {
     #[test]
     fn old_replies_are_forgotten_for_room_but_their_commands_never_run_again() {
         let mut sessions = opened();
-        let large = Ok(Reply::Bytes(vec![0; 60]));
+        let large = Ok(Reply::Bytes(vec![0; 150]));
         for sequence in 1..=2 {
             assert!(matches!(
                 sessions.admit(&once(sequence, 0), "ann", sequence, &LIMITS()),
@@ -576,10 +642,89 @@ mod tests {
             Ok(Admission::Run)
         ));
         assert_eq!(
-            run(&mut sessions, &key, 2_000),
-            Ok(Reply::Integer(2_000)),
+            run(&mut sessions, &key, 511),
+            Ok(Reply::Integer(511)),
             "expired by time"
         );
+    }
+
+    #[test]
+    fn no_key_is_forgotten_before_its_time_however_many_come() {
+        let mut sessions = Sessions::default();
+        let key = |number: u64| Once::Key(number.to_string());
+        // One principal has half of the places.
+        for number in 1..=3 {
+            run(&mut sessions, &key(number), number).unwrap();
+        }
+        assert_eq!(
+            code(run(&mut sessions, &key(4), 10)),
+            RejectionCode::SessionFull
+        );
+        assert_eq!(run(&mut sessions, &key(1), 11), Ok(Reply::Integer(1)));
+        let bob = |sessions: &mut Sessions, number, now| {
+            let outcome = Ok(Reply::Ok);
+            match sessions.admit(&key(number), "bob", now, &LIMITS()) {
+                Ok(_) => {
+                    sessions.record(&key(number), "bob", &outcome, now, &LIMITS());
+                    outcome
+                }
+                Err(rejection) => Err(rejection),
+            }
+        };
+        for number in 1..=3 {
+            bob(&mut sessions, number, 20 + number).unwrap();
+        }
+        for number in 1..=9 {
+            sessions.open(number, "ann", 30 + number, &LIMITS());
+        }
+        assert_eq!(run(&mut sessions, &key(2), 501), Ok(Reply::Integer(2)));
+        // The first is past its time and makes room for one.
+        run(&mut sessions, &key(4), 502).unwrap();
+        assert_eq!(
+            code(run(&mut sessions, &key(5), 502)),
+            RejectionCode::SessionFull
+        );
+        // A third principal has none yet, and finds no room either.
+        let eve = sessions.admit(&key(1), "eve", 502, &LIMITS());
+        assert!(matches!(eve, Err(full) if full.code == RejectionCode::SessionFull));
+        assert_eq!(sessions.keys.len(), 6);
+        sessions.sweep(2_000, &LIMITS());
+        assert!(sessions.keys.is_empty() && sessions.keys_of.is_empty());
+        assert!(sessions.keys_by_age.is_empty() && sessions.kept_bytes == 0);
+    }
+
+    #[test]
+    fn keys_and_acknowledgements_are_checked() {
+        let mut sessions = opened();
+        let long = Once::Key("k".repeat(257));
+        for once in [long, once(1, 1), once(1, 2)] {
+            assert_eq!(
+                code(run(&mut sessions, &once, 5)),
+                RejectionCode::InvalidArgument
+            );
+        }
+        run(&mut sessions, &Once::Key("k".repeat(256)), 6).unwrap();
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_checkpoint_leaves_no_row() {
+        let (store, _) = crate::store::Store::open(redb::backends::InMemoryBackend::new()).unwrap();
+        let mut layers = Layers::new(store.base().unwrap());
+        let mut sessions = opened();
+        for sequence in 1..=100 {
+            run(&mut sessions, &once(sequence, sequence - 1), 10 + sequence).unwrap();
+        }
+        assert_eq!(sessions.dirty_ran.len(), 1);
+        sessions.save(&mut layers, Revision::default()).unwrap();
+        assert_eq!(layers.active.len(), 2);
+        layers.freeze();
+        run(&mut sessions, &once(101, 100), 200).unwrap();
+        sessions.save(&mut layers, Revision::default()).unwrap();
+        let removed = layers.active.values().filter(|row| row.is_none()).count();
+        assert_eq!((layers.active.len(), removed), (3, 1));
+        let loaded = Sessions::load(&layers).unwrap();
+        assert_eq!(loaded.open[&1].ran.keys().collect::<Vec<_>>(), [&101]);
+        assert_eq!(loaded.kept_bytes, sessions.kept_bytes);
     }
 
     #[test]

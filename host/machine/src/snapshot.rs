@@ -3,12 +3,13 @@
 //! Chunks are postcard-encoded [`Chunk`]s: one head, the rows in key order, one end with the
 //! digest. Neither side ever holds more than one chunk.
 
+use hostd_protocol::codec;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Fault;
 use crate::machine::{Machine, Position};
-use crate::store::{Checkpoint, Row, StateDigest, database, rows_table};
+use crate::store::{Checkpoint, Row, StateDigest, database};
 
 /// Size from which a chunk is handed over.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -154,39 +155,41 @@ impl Machine {
         let Some(position) = self.durable().position else {
             return Ok(None);
         };
-        let table = rows_table(&self.store.database())?;
+        // Not the database's last commit: a flush may be done and not yet taken in.
         Ok(Some(SnapshotReader {
             position,
             digest: self.durable().digest,
-            rows: table.range::<&[u8]>(..)?,
+            rows: self.layers().base.stored()?,
             sent_rows: 0,
             stage: Stage::Head,
         }))
     }
 
-    /// Replaces the whole state by a snapshot's, in one transaction: afterwards, and after any
-    /// crash, the state is either the old or the new one.
+    /// Replaces the whole state by the snapshot of the checkpoint at `expected`, in one transaction:
+    /// afterwards, and after any crash, the state is either the old or the new one.
     ///
     /// # Errors
-    /// [`InstallError::Damaged`] when the chunks are not exactly one whole snapshot. A flush that
-    /// was handed out must be given back before.
+    /// [`InstallError::Damaged`] when the chunks are not exactly this one whole snapshot. A flush
+    /// that was handed out must be given back before.
     pub fn install(
         &mut self,
+        expected: Position,
         chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
     ) -> Result<(), InstallError> {
-        let checkpoint = self.write_snapshot(chunks)?;
+        let checkpoint = self.write_snapshot(expected, chunks)?;
         self.reload(&checkpoint)?;
         Ok(())
     }
 
     fn write_snapshot(
         &self,
+        expected: Position,
         mut chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
     ) -> Result<Checkpoint, InstallError> {
         let damaged = |what: &str| InstallError::Damaged(what.to_owned());
         let mut next = || -> Result<Chunk, InstallError> {
             let bytes = chunks.next().ok_or_else(|| damaged("it ends early"))??;
-            postcard::from_bytes(&bytes).map_err(|error| InstallError::Damaged(error.to_string()))
+            codec::decode(&bytes).map_err(|error| InstallError::Damaged(error.to_string()))
         };
         let Chunk::Head { format, position } = next()? else {
             return Err(damaged("it does not start with a head"));
@@ -194,6 +197,11 @@ impl Machine {
         if format != FORMAT {
             return Err(InstallError::Damaged(format!(
                 "format {format}; this hostd reads {FORMAT}"
+            )));
+        }
+        if position != expected {
+            return Err(InstallError::Damaged(format!(
+                "it was announced as {expected:?} and is {position:?}"
             )));
         }
         let database = self.store.database();
@@ -228,6 +236,9 @@ impl Machine {
                     }
                 }
             }
+        }
+        if chunks.next().is_some() {
+            return Err(damaged("it goes on after its end"));
         }
         let checkpoint = Checkpoint::new(Some(position), digest);
         database::put_checkpoint(&transaction, &checkpoint)?;

@@ -105,9 +105,8 @@ impl Front {
         if let Self::From(start) = self {
             let (_, end) = Table::TimerByTime.bounds();
             let span = Span {
-                start,
-                end: &end,
-                reverse: false,
+                keys_only: true,
+                ..Span::new(start, &end)
             };
             let none = Writes::new();
             let item = layers.scan(&none, span)?.next().transpose()?;
@@ -116,7 +115,7 @@ impl Front {
         let Self::At(first) = self else {
             unreachable!("it was looked up above")
         };
-        first.as_ref().map(|key| decode(key)).transpose()
+        first.as_ref().map(decode).transpose()
     }
 }
 
@@ -147,7 +146,7 @@ mod tests {
         let mut front = Front::default();
         for step in 0..5_000 {
             let mut writes = Writes::new();
-            for _ in 0..1 + random.next_u32() % 3 {
+            for _ in 0..=random.next_u32() % 3 {
                 let id = [random.next_u32() as u8 % 12];
                 if random.next_u32() % 2 == 0 {
                     let at = TimeNs::from(random.next_u32() % 30);
@@ -161,9 +160,7 @@ mod tests {
             if step % 97 == 0 {
                 // As if a checkpoint had been made: removed rows must now stay removed.
                 let mut frozen = layers.frozen.take().unwrap_or_default();
-                for (key, change) in std::mem::take(&mut layers.active) {
-                    frozen.insert(key, change);
-                }
+                frozen.extend(layers.freeze());
                 layers.frozen = Some(frozen);
             }
             let key = |timer: Option<Timer>| timer.map(|timer| (timer.due, timer.id));

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Disk, Log, Rig, Seen, call_once, hostile, integer};
+use hostd_machine::Position;
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{Command, Entry, Limits, Once, Outcome, RejectionCode, Reply};
 
@@ -52,6 +53,11 @@ fn eventful_log() -> Log {
                 "put key value",
                 "fill 20",
                 "timer fork-2 0",
+                "walk VALUES",
+                "delete key",
+                "walk",
+                "timer past 0",
+                "timer draw-1 0",
                 "hash-order",
                 "address",
                 "empty",
@@ -70,6 +76,92 @@ fn eventful_log() -> Log {
     log.calls(90_000_000, &["count", "draw", "host-calls 10", "address"]);
     log.checkpoint(99_000_000);
     log
+}
+
+/// A log that opens, uses and drops more sessions and keys than are kept.
+fn forgetful_log() -> Log {
+    let limits = Limits {
+        sessions_max: 4,
+        session_window: 5,
+        session_idle_ns_max: 20_000,
+        session_reply_bytes_max: 2_000,
+        key_age_ns_max: 5_000,
+        keys_max: 8,
+        ..Limits::default()
+    };
+    let mut log = Log::with_limits(vec![hostile()], limits);
+    let mut random = 1u64;
+    let mut next = |below: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % below
+    };
+    let mut opened = 0u64;
+    for round in 0..60 {
+        let mut commands = Vec::new();
+        for _ in 0..8 {
+            let line = ["count", "draw", "reject", "panic"][next(4) as usize];
+            let principal = ["ann", "bob"][next(2) as usize];
+            let session = opened.saturating_sub(next(5));
+            let once = match next(6) {
+                0 => {
+                    opened += 1;
+                    commands.push(Command::OpenSession {
+                        principal: principal.into(),
+                    });
+                    continue;
+                }
+                1 => {
+                    commands.push(Command::CloseSession {
+                        principal: principal.into(),
+                        session,
+                    });
+                    continue;
+                }
+                2 => Once::Key(next(12).to_string()),
+                _ => {
+                    let sequence = next(8) + 1;
+                    Once::Session {
+                        session,
+                        sequence,
+                        acknowledged: next(sequence),
+                    }
+                }
+            };
+            commands.push(keyed(line, principal, once));
+        }
+        log.batch(2_000_000 + round * 1_000, commands);
+        if round % 7 == 6 {
+            log.checkpoint(2_000_500 + round * 1_000);
+        }
+    }
+    log.checkpoint(9_000_000);
+    log
+}
+
+fn keyed(line: &str, principal: &str, once: Once) -> Command {
+    Command::Call {
+        principal: principal.into(),
+        plugin: None,
+        command: line.into(),
+        arguments: vec![],
+        once: Some(once),
+    }
+}
+
+/// The log must meet every way of forgetting.
+#[test]
+fn the_forgetful_log_forgets() {
+    let (seen, _) = full_run(&forgetful_log());
+    let has = |code: RejectionCode| {
+        seen.iter()
+            .flat_map(|(outcomes, _)| outcomes)
+            .any(|outcome| matches!(outcome, Err(rejection) if rejection.code == code))
+    };
+    assert!(has(RejectionCode::SessionExpired));
+    assert!(has(RejectionCode::SessionFull));
+    assert!(has(RejectionCode::ReplyForgotten));
 }
 
 fn full_run(log: &Log) -> (Vec<Seen>, CheckpointDigest) {
@@ -108,8 +200,16 @@ fn digests_tell_states_apart() {
 /// Wherever a machine dies, it comes back at its last durable checkpoint, replays, and agrees.
 #[test]
 fn a_machine_restarted_anywhere_agrees() {
-    let log = eventful_log();
-    let (expected, digest) = full_run(&log);
+    restarted_anywhere(&eventful_log());
+}
+
+#[test]
+fn a_machine_restarted_anywhere_forgets_the_same() {
+    restarted_anywhere(&forgetful_log());
+}
+
+fn restarted_anywhere(log: &Log) {
+    let (expected, digest) = full_run(log);
     for stop in 1..log.0.len() {
         let mut rig = Rig::new();
         for entry in &log.0[..stop] {
@@ -122,7 +222,7 @@ fn a_machine_restarted_anywhere_agrees() {
             durable,
             "stopped after entry {stop}"
         );
-        let seen = rig.follow(&log);
+        let seen = rig.follow(log);
         assert_eq!(seen, expected[durable..], "stopped after entry {stop}");
         assert_eq!(rig.digest(), digest, "stopped after entry {stop}");
     }
@@ -173,9 +273,17 @@ fn a_machine_that_flushes_late_agrees() {
 
 #[test]
 fn a_machine_made_from_a_snapshot_agrees() {
-    let log = eventful_log();
-    let (expected, digest) = full_run(&log);
-    for checkpoint in checkpoints(&log) {
+    made_from_a_snapshot(&eventful_log());
+}
+
+#[test]
+fn a_machine_made_from_a_snapshot_forgets_the_same() {
+    made_from_a_snapshot(&forgetful_log());
+}
+
+fn made_from_a_snapshot(log: &Log) {
+    let (expected, digest) = full_run(log);
+    for checkpoint in checkpoints(log) {
         let mut source = Rig::new();
         for entry in &log.0[..=checkpoint] {
             source.apply(entry);
@@ -186,12 +294,37 @@ fn a_machine_made_from_a_snapshot_agrees() {
         }
         let mut copy = source.clone_by_snapshot();
         assert_eq!(copy.digest(), source.digest());
-        let seen = copy.follow(&log);
+        let seen = copy.follow(log);
         assert_eq!(seen, expected[checkpoint + 1..]);
         assert_eq!(copy.digest(), digest);
         let mut copy = copy.restart();
         assert_eq!(copy.digest(), digest);
         copy.call(100_000_000, "count").unwrap();
+    }
+}
+
+/// A node that fell behind has instances, timers and sessions of its own past.
+#[test]
+fn a_machine_that_ran_before_starts_afresh_from_a_snapshot() {
+    let log = eventful_log();
+    let (_, digest) = full_run(&log);
+    let mut source = Rig::new();
+    source.follow(&log);
+    let mut behind = Rig::new();
+    for entry in &log.0[..8] {
+        behind.apply(entry);
+    }
+    for time in 0..10 {
+        behind.call(50_000_000 + time, "count").unwrap();
+    }
+    let mut fresh = source.clone_by_snapshot();
+    behind.install(&source);
+    assert_eq!(behind.digest(), digest);
+    for line in ["count", "address", "draw"] {
+        assert_eq!(
+            behind.call(100_000_000, line),
+            fresh.call(100_000_000, line)
+        );
     }
 }
 
@@ -206,6 +339,7 @@ fn a_snapshot_that_is_not_whole_changes_nothing() {
         .unwrap()
         .map(|chunk| chunk.unwrap())
         .collect();
+    let position = source.machine.durable().position.unwrap();
     let mut target = Rig::new();
     let mut log = Log::founded(vec![hostile()]);
     log.calls(5, &["put mine 1"]).checkpoint(6);
@@ -220,10 +354,16 @@ fn a_snapshot_that_is_not_whole_changes_nothing() {
         [&chunks[..1], &chunks[2..]].concat(),
         altered,
         Vec::new(),
+        [&chunks[..], &chunks[chunks.len() - 1..]].concat(),
+        [&chunks[..], &[Vec::new()]].concat(),
+        [&[[&chunks[0][..], b"x"].concat()][..], &chunks[1..]].concat(),
     ];
     for (number, case) in cases.into_iter().enumerate() {
         assert!(
-            target.machine.install(case.into_iter().map(Ok)).is_err(),
+            target
+                .machine
+                .install(position, case.into_iter().map(Ok))
+                .is_err(),
             "case {number}"
         );
         assert_eq!(target.digest(), before, "case {number}");
@@ -233,7 +373,19 @@ fn a_snapshot_that_is_not_whole_changes_nothing() {
             "case {number}"
         );
     }
-    target.machine.install(chunks.into_iter().map(Ok)).unwrap();
+    let elsewhere = Position {
+        index: position.index + 1,
+        ..position
+    };
+    let announced = target
+        .machine
+        .install(elsewhere, chunks.clone().into_iter().map(Ok));
+    assert!(announced.is_err());
+    assert_eq!(target.digest(), before);
+    target
+        .machine
+        .install(position, chunks.into_iter().map(Ok))
+        .unwrap();
     assert_eq!(target.digest(), source.digest());
 }
 
@@ -298,17 +450,11 @@ fn sessions_expire_by_replicated_time_and_say_so() {
 fn an_idempotency_key_works_once_for_each_principal() {
     let mut rig = Rig::new();
     rig.follow(&Log::founded(vec![hostile()]));
-    let keyed = |principal: &str| Command::Call {
-        principal: principal.into(),
-        plugin: None,
-        command: "count".into(),
-        arguments: vec![],
-        once: Some(Once::Key("order-7".into())),
-    };
+    let order = |principal: &str| keyed("count", principal, Once::Key("order-7".into()));
     let values: Vec<Outcome> = ["ann", "ann", "bob", "ann"]
         .iter()
         .enumerate()
-        .map(|(time, principal)| rig.command(time as u64, keyed(principal)))
+        .map(|(time, principal)| rig.command(time as u64, order(principal)))
         .collect();
     assert_eq!(values.iter().map(counted).collect::<Vec<_>>(), [1, 1, 2, 1]);
 }

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Log, Rig, call, hostile, integer};
+use common::{Log, Rig, call, call_once, hostile, integer};
 use hostd_machine::{Input, Position};
-use hostd_protocol::{Command, Entry, Limits, Outcome, RejectionCode, Reply};
+use hostd_protocol::{Batch, Command, Entry, Limits, Outcome, RejectionCode, Reply};
 
 fn rig() -> Rig {
     rig_with(Limits::default())
@@ -75,11 +75,7 @@ fn a_rejected_command_leaves_no_trace() {
         assert!(applied.outcomes[0].is_err(), "{line}");
         assert!(applied.events.is_empty(), "{line}");
         assert_eq!(rig.query("list"), nothing_else, "{line}");
-        assert_eq!(
-            rig.machine.views().latest().next_timer(),
-            None,
-            "{line}"
-        );
+        assert_eq!(rig.machine.views().latest().next_timer(), None, "{line}");
     }
     let applied = rig.apply(&batch_of("publish 1 2"));
     assert_eq!(applied.outcomes, [Ok(Reply::Ok)]);
@@ -153,6 +149,17 @@ fn whatever_a_plugin_does_is_a_rejection_and_the_next_command_works() {
     for (number, (line, expected)) in cases.iter().enumerate() {
         let outcome = rig.call(100 * number as u64, line);
         assert_eq!(code(&outcome), expected, "{line}: {outcome:?}");
+        for key in [
+            "replied",
+            "malformed",
+            "spun",
+            "large",
+            "panicked",
+            "allocated",
+        ] {
+            let query = format!("get {key}");
+            assert_eq!(rig.query(&query), Ok(Reply::Nil), "{line} left {key}");
+        }
         assert_eq!(
             rig.call(100 * number as u64 + 50, "spin 100"),
             Ok(Reply::Integer((0..100).fold(0, |sum, step| sum ^ step)))
@@ -303,12 +310,7 @@ fn a_timer_never_fires_early_and_a_moved_one_once() {
     let mut rig = rig();
     rig.call(2_000_000, "timer t 1").unwrap();
     rig.call(2_500_000, "timer t 4").unwrap();
-    let due = rig
-        .machine
-        .views()
-        .latest()
-        .next_timer()
-        .expect("a timer");
+    let due = rig.machine.views().latest().next_timer().expect("a timer");
     assert_eq!(due, 2_500_000 + 4_000_000);
     assert_eq!(integer(&rig.command(due - 1, Command::Wake)), 0);
     assert_eq!(integer(&rig.command(due, Command::Wake)), 1);
@@ -362,9 +364,90 @@ fn installing_again_is_nothing_and_another_version_is_refused() {
 
 #[test]
 fn an_entry_out_of_order_is_a_fault() {
+    for mut rig in [rig(), Rig::new()] {
+        let position = Position { term: 1, index: 99 };
+        assert!(rig.machine.apply(position, Input::Blank).is_err());
+    }
+}
+
+#[test]
+fn a_batchs_seed_decides_what_its_commands_draw() {
+    let drawn = |seed: u8| {
+        let entry = Entry::Batch(Batch {
+            time: 5_000_000,
+            seed: [seed; 16],
+            commands: vec![call("draw")],
+        });
+        rig().apply(&entry).outcomes.remove(0).unwrap()
+    };
+    assert_eq!(drawn(1), drawn(1));
+    assert_ne!(drawn(1), drawn(2));
+}
+
+#[test]
+fn each_timer_of_a_wake_draws_numbers_of_its_own() {
     let mut rig = rig();
-    let position = Position { term: 1, index: 99 };
-    assert!(rig.machine.apply(position, Input::Blank).is_err());
+    for timer in 0..3 {
+        rig.call(1_000_000, &format!("timer draw-{timer} 0"))
+            .unwrap();
+    }
+    assert_eq!(integer(&rig.command(2_000_000, Command::Wake)), 3);
+    let Ok(Reply::Array(drawn)) = rig.query("drawn") else {
+        panic!()
+    };
+    assert_eq!(drawn.len(), 3);
+    assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2] && drawn[0] != drawn[2]);
+}
+
+#[test]
+fn a_querys_time_is_that_of_its_view() {
+    let mut rig = rig();
+    rig.call(5_000_000, "put a 1").unwrap();
+    let time = |rig: &Rig| match rig.query("read-draw") {
+        Ok(Reply::Array(values)) => values[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(time(&rig), Reply::Integer(5_000_000));
+    assert_eq!(time(&rig), Reply::Integer(5_000_000));
+    rig.call(7_000_000, "put a 1").unwrap();
+    assert_eq!(time(&rig), Reply::Integer(7_000_000));
+}
+
+#[test]
+fn a_trapped_command_is_not_run_again_for_a_retry() {
+    let mut rig = rig();
+    let open = Command::OpenSession {
+        principal: "test".into(),
+    };
+    rig.command(1, open).unwrap();
+    let mut retry = |time| {
+        let entry = Entry::Batch(Batch {
+            time,
+            seed: [9; 16],
+            commands: vec![call_once("panic", 1, 1)],
+        });
+        let mut applied = rig.apply(&entry);
+        (applied.outcomes.remove(0), applied.fuel[0])
+    };
+    let (first, used) = retry(2);
+    assert_eq!(code(&first), &RejectionCode::Trapped);
+    assert!(used > 0);
+    assert_eq!(retry(3), (first, 0));
+}
+
+#[test]
+fn a_timer_that_sets_itself_for_the_past_starves_no_other() {
+    let mut rig = rig_with(Limits {
+        timers_per_wake: 10,
+        ..Limits::default()
+    });
+    rig.call(1_000_000, "timer past 0").unwrap();
+    rig.call(1_000_000, "timer z 1").unwrap();
+    let fired: Vec<i64> = (0..3)
+        .map(|wake| integer(&rig.command(3_000_000 + wake, Command::Wake)))
+        .collect();
+    assert_eq!(fired, [2, 1, 1]);
+    assert_eq!(rig.query("due z"), Ok(Reply::Nil));
 }
 
 #[test]
@@ -372,6 +455,7 @@ fn a_call_names_its_plugin_or_not() {
     let mut rig = rig();
     assert!(rig.call(1, "hostile.address").is_ok());
     assert!(rig.call(2, "ADDRESS").is_ok());
+    assert!(rig.call(2, "Hostile.Address").is_ok());
     let Command::Call {
         principal,
         command,
@@ -383,7 +467,7 @@ fn a_call_names_its_plugin_or_not() {
     };
     let named = Command::Call {
         principal,
-        plugin: Some("hostile".into()),
+        plugin: Some("HOSTILE".into()),
         command,
         arguments,
         once: None,

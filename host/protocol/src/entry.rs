@@ -90,6 +90,9 @@ pub enum Command {
     Wake,
 }
 
+/// Size of an idempotency key.
+pub const ONCE_KEY_BYTES_MAX: usize = 256;
+
 /// How a retry is recognised, so that a command takes effect once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Once {
@@ -102,7 +105,7 @@ pub enum Once {
         /// The client has the replies of all commands up to this one; they can be forgotten.
         acknowledged: u64,
     },
-    /// By a key that the caller chose, per principal.
+    /// By a key that the caller chose, per principal; at most [`ONCE_KEY_BYTES_MAX`] long.
     Key(String),
 }
 
@@ -125,7 +128,7 @@ pub struct Limits {
     pub fuel_per_command: u64,
     /// Linear memory that one plugin instance may have.
     pub memory_bytes_max: u64,
-    /// Size of all arguments of a command together.
+    /// Size of all arguments of a command together, each counted with 32 bytes for itself.
     pub arguments_bytes_max: u64,
     /// Size of a reply.
     pub reply_bytes_max: u64,
@@ -135,10 +138,20 @@ pub struct Limits {
     pub value_bytes_max: u64,
     /// Size of a plugin's component.
     pub component_bytes_max: u64,
-    /// A session or key that was not used for this long is forgotten.
+    /// Plugins that a cluster may have.
+    pub plugins_max: u64,
+    /// Size of all changes since the last checkpoint, which are kept in memory. A command that
+    /// would go beyond is rejected until the next checkpoint.
+    pub overlay_bytes_max: u64,
+    /// A session that was not used for this long is forgotten.
     pub session_idle_ns_max: u64,
-    /// Sessions and keys that are kept at the same time; the least recently used goes first.
+    /// Sessions that are kept at the same time; the least recently used goes first.
     pub sessions_max: u64,
+    /// An idempotency key is kept for this long, and no shorter: forgotten early, its command
+    /// would run a second time.
+    pub key_age_ns_max: u64,
+    /// Idempotency keys that are kept at the same time, half of them for one principal at most.
+    pub keys_max: u64,
     /// Unacknowledged commands in one session.
     pub session_window: u64,
     /// Bytes of replies kept for retries, over all sessions and keys; the oldest are forgotten
@@ -158,8 +171,12 @@ impl Default for Limits {
             key_bytes_max: 4 << 10,
             value_bytes_max: 8 << 20,
             component_bytes_max: 16 << 20,
+            plugins_max: 64,
+            overlay_bytes_max: 512 << 20,
             session_idle_ns_max: 3_600_000_000_000,
             sessions_max: 100_000,
+            key_age_ns_max: 600_000_000_000,
+            keys_max: 1_000_000,
             session_window: 4_096,
             session_reply_bytes_max: 64 << 20,
             timers_per_wake: 256,

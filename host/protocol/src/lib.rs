@@ -19,11 +19,11 @@ pub mod status;
 pub use description::{
     Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription,
 };
-pub use entry::{Batch, Command, EngineIdentity, Entry, Limits, Once};
+pub use entry::{Batch, Command, EngineIdentity, Entry, Limits, ONCE_KEY_BYTES_MAX, Once};
 pub use error::{CallError, Failure, FailureCode};
 pub use outcome::{Outcome, Rejection, RejectionCode};
 pub use reply::Reply;
-pub use request::{Call, Consistency, MemberChange, Request, Response};
+pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
 pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
 
 /// A node's number, 1 or more, chosen by its operator (`--node-id`) and never reused.

@@ -48,8 +48,11 @@ pub enum RejectionCode {
     SessionExpired,
     /// The command ran, but its reply is no longer kept for this retry.
     ReplyForgotten,
-    /// The session has as many unacknowledged commands as it may.
+    /// The session has as many unacknowledged commands as it may, or as many idempotency keys are
+    /// kept as may be. The command did not run.
     SessionFull,
+    /// Too much was changed since the last checkpoint.
+    NoSpace,
 }
 
 impl RejectionCode {
@@ -70,6 +73,7 @@ impl RejectionCode {
             RejectionCode::SessionExpired => "session_expired",
             RejectionCode::ReplyForgotten => "reply_forgotten",
             RejectionCode::SessionFull => "session_full",
+            RejectionCode::NoSpace => "no_space",
         }
     }
 }

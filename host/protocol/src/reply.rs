@@ -26,22 +26,35 @@ pub enum Reply {
     Map(Vec<(Reply, Reply)>),
 }
 
+/// What one value takes by itself. A constant rather than `size_of`: limits are replicated.
+const ITEM_BYTES: usize = 32;
+
 impl Reply {
-    /// Bytes of heap and inline payload this reply holds, for limits; an estimate within a small
-    /// factor of the encoded size.
+    /// Bytes of memory that this reply takes, for limits. The encoded form is no larger.
     pub fn size_bytes(&self) -> usize {
-        match self {
-            Reply::Nil | Reply::Ok => 1,
-            Reply::Integer(_) | Reply::Double(_) => 9,
-            Reply::Text(text) => 5 + text.len(),
-            Reply::Bytes(bytes) => 5 + bytes.len(),
-            Reply::Array(items) => 5 + items.iter().map(Reply::size_bytes).sum::<usize>(),
-            Reply::Map(pairs) => {
-                5 + pairs
-                    .iter()
-                    .map(|(key, value)| key.size_bytes() + value.size_bytes())
-                    .sum::<usize>()
-            }
-        }
+        let payload = match self {
+            Reply::Nil | Reply::Ok | Reply::Integer(_) | Reply::Double(_) => 0,
+            Reply::Text(text) => text.len(),
+            Reply::Bytes(bytes) => bytes.len(),
+            Reply::Array(items) => items.iter().map(Reply::size_bytes).sum(),
+            Reply::Map(pairs) => pairs
+                .iter()
+                .map(|(key, value)| key.size_bytes() + value.size_bytes())
+                .sum(),
+        };
+        ITEM_BYTES + payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replys_size_covers_its_memory_and_its_encoding() {
+        assert!(size_of::<Reply>() <= ITEM_BYTES);
+        let numbers = Reply::Array(vec![Reply::Integer(i64::MIN); 1_000]);
+        assert!(numbers.size_bytes() >= 1_000 * size_of::<Reply>());
+        assert!(numbers.size_bytes() >= crate::codec::encode(&numbers).len());
     }
 }

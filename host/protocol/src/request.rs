@@ -5,9 +5,16 @@
 //! `(u64 request id, Result<Response, CallError>)`. Ids are the client's to choose, unique among
 //! those in flight.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_bytes::ByteBuf;
 
 use crate::{Member, NodeId, NodeStatus, Once, PluginDescription, Reply};
+
+/// Arguments that a call may have.
+pub const ARGUMENTS_MAX: usize = 65_536;
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +49,9 @@ pub struct Call {
     pub plugin: Option<String>,
     /// The command's name, in any case.
     pub command: String,
-    /// The arguments.
-    pub arguments: Vec<serde_bytes::ByteBuf>,
+    /// The arguments, at most [`ARGUMENTS_MAX`].
+    #[serde(deserialize_with = "arguments")]
+    pub arguments: Vec<ByteBuf>,
     /// How fresh a read must be. Ignored for writes.
     pub consistency: Consistency,
     /// How a retry of a write is recognised. Ignored for reads.
@@ -99,4 +107,53 @@ pub enum Response {
     Status(Vec<NodeStatus>),
     /// The members, sorted by node.
     Members(Vec<Member>),
+}
+
+/// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire
+/// and two dozen in memory.
+fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ByteBuf>, D::Error> {
+    struct Bounded;
+
+    impl<'de> Visitor<'de> for Bounded {
+        type Value = Vec<ByteBuf>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "at most {ARGUMENTS_MAX} arguments")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut arguments = Vec::with_capacity(items.size_hint().unwrap_or(0).min(16));
+            while let Some(argument) = items.next_element()? {
+                if arguments.len() == ARGUMENTS_MAX {
+                    return Err(A::Error::invalid_length(arguments.len() + 1, &self));
+                }
+                arguments.push(argument);
+            }
+            Ok(arguments)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn a_call_with_too_many_arguments_is_not_decoded() {
+        let call = |count| Call {
+            plugin: None,
+            command: "echo".into(),
+            arguments: vec![ByteBuf::new(); count],
+            consistency: Consistency::default(),
+            once: None,
+            timeout_ms: 0,
+        };
+        let most = call(ARGUMENTS_MAX);
+        assert_eq!(codec::decode::<Call>(&codec::encode(&most)), Ok(most));
+        let bytes = codec::encode(&call(ARGUMENTS_MAX + 1));
+        assert!(codec::decode::<Call>(&bytes).is_err());
+    }
 }

@@ -395,19 +395,19 @@ impl Applier {
     }
 
     /// Replaces the whole state by the snapshot in a spool file.
-    pub(crate) fn install(&mut self, spool: &Path) -> Result<(), ApplyFault> {
-        let installed = self.install_spool(spool);
+    pub(crate) fn install(&mut self, wanted: Position, spool: &Path) -> Result<(), ApplyFault> {
+        let installed = self.install_spool(wanted, spool);
         if let Err(fault) = &installed {
             self.stop(fault);
         }
         installed
     }
 
-    fn install_spool(&mut self, spool: &Path) -> Result<(), ApplyFault> {
+    fn install_spool(&mut self, wanted: Position, spool: &Path) -> Result<(), ApplyFault> {
         self.await_flush()?;
         let chunks = spool::read(spool).map_err(InstallError::from);
         chunks
-            .and_then(|chunks| self.machine.install(chunks))
+            .and_then(|chunks| self.machine.install(wanted, chunks))
             .map_err(|error| ApplyFault(format!("snapshot: {error}").into()))?;
         let durable = self.machine.durable().clone();
         let membership =

@@ -114,21 +114,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 "only a received snapshot can be installed",
             ));
         };
-        let wanted = meta.last_log_id.as_ref().map(position);
-        let installed = self
-            .apply
-            .run(move |applier| {
-                applier.install(file.path())?;
-                Ok::<_, crate::apply::ApplyFault>(applier.applied().0)
-            })
+        let Some(wanted) = meta.last_log_id.as_ref().map(position) else {
+            return Err(io::Error::other("the snapshot was announced as of nothing"));
+        };
+        self.apply
+            .run(move |applier| applier.install(wanted, file.path()))
             .await??;
-        if installed == wanted {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!(
-                "the snapshot was announced as {wanted:?} and is {installed:?}"
-            )))
-        }
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<MachineSnapshot>> {

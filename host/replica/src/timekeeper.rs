@@ -85,12 +85,14 @@ impl Turn {
     async fn checkpoint(replica: &Replica) -> Result<Duration, Refusal> {
         let inner = replica.inner();
         let policy = inner.config.checkpoint;
-        let logged = inner.bytes_since_checkpoint();
+        // A small command can make a large change, and either must not grow without bounds.
+        let overlay = inner.views.latest().overlay_bytes();
+        let bytes = inner.bytes_since_checkpoint().max(overlay);
         let (age, dirty) = (
             inner.checkpoint_age(),
             inner.progress.dirty.load(Ordering::Relaxed),
         );
-        if logged >= policy.bytes || (dirty && age >= policy.interval) {
+        if bytes >= policy.bytes || (dirty && age >= policy.interval) {
             make_checkpoint(replica).await?;
             return Ok(policy.interval);
         }

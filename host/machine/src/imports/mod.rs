@@ -2,7 +2,7 @@
 
 mod clock;
 mod events;
-mod log;
+pub(crate) mod log;
 mod random;
 mod state;
 mod timer;

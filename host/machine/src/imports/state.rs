@@ -1,20 +1,25 @@
 //! `wit/state.wit`: the plugin's own ordered map.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList};
 
-use crate::store::{Key, Span, data_key, plugin_prefix, prefix_end};
-use crate::wasm::{HostState, HostStop, Scope, charge};
+use crate::Fault;
+use crate::store::{Key, Row, Span, Step, data_key, plugin_prefix, prefix_end};
+use crate::wasm::{HostState, HostStop, Meter, Scope, charge, charge_bytes, metered};
 
 pub(super) const INTERFACE: &str = "hostd:plugin/state@0.1.0";
 
 /// Size from which a scan's buffer is handed over. Part of the rules.
 const SCAN_BUFFER_BYTES: usize = 64 << 10;
 
-/// Rows that one `delete-range` looks at, at most; fuel bounds the rest.
-const ROW_FUEL_BYTES: usize = 64;
+/// Fuel of each row of a range, on top of its key's bytes and of its value's where that is read.
+const ROW_FUEL: u64 = 64;
+
+/// Fuel of stepping over a row that was removed since the last checkpoint.
+const REMOVED_FUEL: u64 = 16;
 
 type Value = Arc<[u8]>;
 
@@ -32,13 +37,19 @@ struct Range {
     limit: u32,
 }
 
+impl Range {
+    /// Size of what the guest passed.
+    fn bytes(&self) -> usize {
+        self.start.len() + self.end.as_ref().map_or(0, Vec::len)
+    }
+}
+
 pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(INTERFACE)?;
     interface.func_wrap(
         "get",
         |mut store: StoreContextMut<'_, HostState>, (key,): (WasmList<u8>,)| {
-            let key = own_key(&mut store, &key)?;
-            Ok((get(&mut store, key)?,))
+            Ok((get(&mut store, &key)?,))
         },
     )?;
     interface.func_wrap(
@@ -46,7 +57,6 @@ pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
         |mut store: StoreContextMut<'_, HostState>, (keys,): (Vec<WasmList<u8>>,)| {
             let mut values = Vec::with_capacity(keys.len());
             for key in &keys {
-                let key = own_key(&mut store, key)?;
                 values.push(get(&mut store, key)?);
             }
             Ok((values,))
@@ -76,15 +86,17 @@ pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     interface.func_wrap(
         "scan",
         |mut store: StoreContextMut<'_, HostState>, (range,): (Range,)| {
-            let buffer = scan(&mut store.data_mut().scope, &range)?;
-            charge(&mut store, buffer.len())?;
+            charge(&mut store, range.bytes())?;
+            let buffer = metered(&mut store, |scope, meter| scan(scope, &range, meter))?;
             Ok((buffer,))
         },
     )?;
     interface.func_wrap(
         "delete-range",
         |mut store: StoreContextMut<'_, HostState>, (range,): (Range,)| {
-            Ok((delete_range(&mut store, &range)?,))
+            charge(&mut store, range.bytes())?;
+            let removed = metered(&mut store, |scope, meter| delete_range(scope, range, meter))?;
+            Ok((removed,))
         },
     )
 }
@@ -103,15 +115,16 @@ fn own_key(
 
 fn get(
     store: &mut StoreContextMut<'_, HostState>,
-    key: Vec<u8>,
+    key: &WasmList<u8>,
 ) -> wasmtime::Result<Option<Value>> {
+    charge(store, key.len())?;
+    let key = own_key(store, key)?;
     let scope = &mut store.data_mut().scope;
     let task = scope.task.as_ref().ok_or(HostStop::OutsideCommand)?;
     let found = task.layers.get_with(&scope.writes, &key);
-    let bytes = key.len();
     scope.buffer = key;
     let value = scope.keep(found)?;
-    charge(store, bytes + value.as_ref().map_or(0, |value| value.len()))?;
+    charge_bytes(store, value.as_ref().map_or(0, |value| value.len()))?;
     Ok(value)
 }
 
@@ -153,43 +166,78 @@ fn span(plugin: u32, range: &Range) -> (Vec<u8>, Vec<u8>) {
     (start, end)
 }
 
-fn scan(scope: &mut Scope, range: &Range) -> Result<Vec<u8>, HostStop> {
-    let task = scope.task.as_ref().ok_or(HostStop::OutsideCommand)?;
+/// Gives `visit` the present rows of a range, in order, until it has enough. Each costs fuel before
+/// it is given, and so does each removed row on the way. Removed rows of what is being written to
+/// disk cost nothing: how long they are there is this node's own affair.
+fn visit_rows(
+    scope: &mut Scope,
+    range: &Range,
+    meter: &mut Meter,
+    mut visit: impl FnMut(Key, Row) -> ControlFlow<()>,
+) -> Result<(), HostStop> {
+    let Scope {
+        task,
+        writes,
+        fault,
+        ..
+    } = scope;
+    let mut keep = |met: Fault| {
+        *fault = Some(met);
+        HostStop::Fault
+    };
+    let task = task.as_ref().ok_or(HostStop::OutsideCommand)?;
     let (start, end) = span(task.plugin, range);
-    let prefix = plugin_prefix(task.plugin).len();
-    let limit = if range.limit == 0 {
-        usize::MAX
-    } else {
-        range.limit as usize
+    let span = Span {
+        reverse: range.reverse,
+        keys_only: range.keys_only,
+        ..Span::new(&start, &end)
     };
-    let packed = || {
-        let mut buffer = Vec::new();
-        let span = Span {
-            start: &start,
-            end: &end,
-            reverse: range.reverse,
+    let mut rows = task.layers.scan(writes, span).map_err(&mut keep)?;
+    let mut left = match range.limit {
+        0 => u32::MAX,
+        limit => limit,
+    };
+    while left > 0
+        && let Some(step) = rows.step()
+    {
+        let (key, row) = match step.map_err(&mut keep)? {
+            Step::Row(key, row) => (key, row),
+            Step::Removed => {
+                meter.take(REMOVED_FUEL)?;
+                continue;
+            }
         };
-        for item in task.layers.scan(&scope.writes, span)?.take(limit) {
-            let (key, row) = item?;
-            let key = &key[prefix..];
-            let value_bytes = if range.keys_only {
-                0
-            } else {
-                4 + row.value.len()
-            };
-            if !buffer.is_empty() && buffer.len() + 4 + key.len() + value_bytes > SCAN_BUFFER_BYTES
-            {
-                break;
-            }
-            pack(&mut buffer, key);
-            if !range.keys_only {
-                pack(&mut buffer, &row.value);
-            }
+        // Rows in memory have their values at hand even where only keys are asked for.
+        let value_bytes = if range.keys_only { 0 } else { row.value.len() };
+        meter.take(ROW_FUEL + (key.len() + value_bytes) as u64)?;
+        left -= 1;
+        if visit(key, row).is_break() {
+            break;
         }
-        Ok(buffer)
-    };
-    let packed = packed();
-    scope.keep(packed)
+    }
+    Ok(())
+}
+
+fn scan(scope: &mut Scope, range: &Range, meter: &mut Meter) -> Result<Vec<u8>, HostStop> {
+    let prefix = plugin_prefix(scope.task()?.plugin).len();
+    let mut buffer = Vec::new();
+    visit_rows(scope, range, meter, |key, row| {
+        let key = &key[prefix..];
+        let value_bytes = if range.keys_only {
+            0
+        } else {
+            4 + row.value.len()
+        };
+        if !buffer.is_empty() && buffer.len() + 4 + key.len() + value_bytes > SCAN_BUFFER_BYTES {
+            return ControlFlow::Break(());
+        }
+        pack(&mut buffer, key);
+        if !range.keys_only {
+            pack(&mut buffer, &row.value);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(buffer)
 }
 
 fn pack(buffer: &mut Vec<u8>, bytes: &[u8]) {
@@ -198,42 +246,19 @@ fn pack(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.extend_from_slice(bytes);
 }
 
-fn delete_range(
-    store: &mut StoreContextMut<'_, HostState>,
-    range: &Range,
-) -> wasmtime::Result<u64> {
-    charge(store, 0)?;
-    let fuel = store.get_fuel()?;
-    let scope = &mut store.data_mut().scope;
+fn delete_range(scope: &mut Scope, range: Range, meter: &mut Meter) -> Result<u64, HostStop> {
     scope.writable()?;
-    let task = scope.task.as_ref().ok_or(HostStop::OutsideCommand)?;
-    let (start, end) = span(task.plugin, range);
-    let limit = if range.limit == 0 {
-        u64::MAX
-    } else {
-        u64::from(range.limit)
+    let range = Range {
+        reverse: false,
+        keys_only: true,
+        ..range
     };
-    // Removing a row costs fuel, so fuel bounds how many need to be collected.
-    let affordable = fuel / ROW_FUEL_BYTES as u64 + 1;
-    let collect = || -> Result<Vec<Key>, crate::Fault> {
-        let span = Span {
-            start: &start,
-            end: &end,
-            reverse: false,
-        };
-        let rows = task.layers.scan(&scope.writes, span)?;
-        rows.take(limit.min(affordable) as usize)
-            .map(|item| Ok(item?.0))
-            .collect()
-    };
-    let keys = collect();
-    let keys = scope.keep(keys)?;
+    let mut keys = Vec::new();
+    visit_rows(scope, &range, meter, |key, _| {
+        keys.push(key);
+        ControlFlow::Continue(())
+    })?;
     let removed = keys.len() as u64;
-    charge(store, keys.len() * ROW_FUEL_BYTES)?;
-    store
-        .data_mut()
-        .scope
-        .writes
-        .extend(keys.into_iter().map(|key| (key, None)));
+    scope.writes.extend(keys.into_iter().map(|key| (key, None)));
     Ok(removed)
 }

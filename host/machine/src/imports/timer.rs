@@ -19,6 +19,8 @@ pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             if id.len() as u64 > task.limits.key_bytes_max {
                 return Err(HostStop::TooLarge("a timer's id is over the limit").into());
             }
+            // A handler that sets its timer for now, or for the past, comes after all that is due.
+            let at = at.max(task.now + 1);
             let set = timers::set(&task.layers, writes, task.plugin, &id, at);
             Ok(scope.keep(set)?)
         },

@@ -18,10 +18,11 @@ mod layers;
 mod merge;
 mod row;
 
-pub(crate) use database::{Checkpoint, Store, rows_table};
+pub(crate) use database::{Checkpoint, Store};
 pub(crate) use digest::StateDigest;
 pub use flush::{FlushJob, Flushed};
 pub(crate) use key::{Key, Table, data_key, plugin_prefix, prefix_end};
-pub(crate) use layers::{Base, Changes, Layers, Span, Writes};
+pub(crate) use layers::{Base, Changes, Layers, Span, Writes, writes_bytes};
+pub(crate) use merge::Step;
 pub use row::Revision;
 pub(crate) use row::Row;

@@ -17,7 +17,7 @@ pub struct Revision {
 }
 
 /// What is stored at a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) revision: Revision,
     pub(crate) value: Arc<[u8]>,

@@ -1,25 +1,35 @@
 //! The one wasmtime engine of a node, set up so that every node computes the same.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
-use hostd_protocol::EngineIdentity;
+use hostd_protocol::{EngineIdentity, Limits};
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::HostState;
-use crate::plugin::{Plugin, PluginError};
+use crate::plugin::{CompileError, Plugin};
 use crate::{Fault, RULES_VERSION, imports};
 
 /// Native stack that guest code may use. The thread that applies must have far more.
 const WASM_STACK_BYTES: usize = 512 << 10;
 
 /// Linear memory that the pool can give one instance; replicated limits are refused above it.
-pub(crate) const POOL_MEMORY_BYTES: usize = 1 << 30;
+const POOL_MEMORY_BYTES: u64 = 1 << 30;
 
-/// Instances that can live at the same time: one for each plugin's log commands, the rest for
-/// concurrent queries.
-const POOL_INSTANCES: u32 = 128;
+/// Plugins that a cluster can have: each has an instance for log commands in the pool, whatever the
+/// others and their queries do. Replicated limits are refused above it.
+pub(crate) const PLUGINS_MAX: u32 = 64;
+
+/// Instances for queries, running and idle.
+const QUERY_INSTANCES_MAX: u32 = 64;
+
+/// Instances for a look at plugins that are to be installed: by the log, and by this node's start.
+const DESCRIBE_INSTANCES: u32 = 2;
+
+/// Core instances, and tables, that one plugin may consist of.
+const PARTS_MAX: u32 = 16;
 
 /// A node's WebAssembly engine and the plugins it has compiled.
 ///
@@ -27,20 +37,34 @@ const POOL_INSTANCES: u32 = 128;
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) linker: Linker<HostState>,
-    compiled: Mutex<HashMap<[u8; 32], Arc<Plugin>>>,
+    compiled: Mutex<HashMap<[u8; 32], Weak<Plugin>>>,
+    /// Places that are left of [`QUERY_INSTANCES_MAX`].
+    query_slots: Arc<AtomicUsize>,
+}
+
+/// A place for one query's instance, given back when dropped.
+pub(crate) struct QuerySlot(Arc<AtomicUsize>);
+
+impl Drop for QuerySlot {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Engine {
     /// Sets up the engine.
     pub fn new() -> Result<Self, Fault> {
         let fail = |error: wasmtime::Error| Fault::Engine(format!("{error:#}"));
-        let wasmtime = wasmtime::Engine::new(&config().map_err(fail)?).map_err(fail)?;
+        let mut config = config().map_err(fail)?;
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        let wasmtime = wasmtime::Engine::new(&config).map_err(fail)?;
         let mut linker = Linker::new(&wasmtime);
         imports::add_all(&mut linker).map_err(fail)?;
         Ok(Self {
             wasmtime,
             linker,
             compiled: Mutex::new(HashMap::new()),
+            query_slots: Arc::new(AtomicUsize::new(QUERY_INSTANCES_MAX as usize)),
         })
     }
 
@@ -53,41 +77,64 @@ impl Engine {
         }
     }
 
-    /// Refuses an identity that this build cannot honour, saying how it differs.
-    pub(crate) fn honour(asked: &EngineIdentity) -> Result<(), Fault> {
+    /// Refuses an identity, or limits, that this build cannot honour, saying how they differ.
+    pub(crate) fn honour(asked: &EngineIdentity, limits: &Limits) -> Result<(), Fault> {
         let own = Self::identity();
-        if *asked == own {
-            return Ok(());
+        if *asked != own {
+            return Err(Fault::Engine(format!(
+                "the cluster runs {}; this hostd has {}. Start the hostd version that the other nodes run",
+                words(asked),
+                words(&own)
+            )));
         }
-        Err(Fault::Engine(format!(
-            "the cluster runs wasmtime {} on {} with rules {}; this hostd has wasmtime {} on {} with rules {}. \
-             Start the hostd version that the other nodes run",
-            asked.wasmtime, asked.target, asked.rules, own.wasmtime, own.target, own.rules
-        )))
+        if limits.memory_bytes_max > POOL_MEMORY_BYTES || limits.plugins_max > PLUGINS_MAX.into() {
+            return Err(Fault::Engine(format!(
+                "the cluster's limits are {} bytes of memory for a plugin and {} plugins; this hostd can do \
+                 {POOL_MEMORY_BYTES} and {PLUGINS_MAX}",
+                limits.memory_bytes_max, limits.plugins_max
+            )));
+        }
+        Ok(())
     }
 
-    /// Validates and compiles a component; remembers it, so that a second call is free.
+    /// A place for one more query's instance, if there is one.
+    pub(crate) fn query_slot(&self) -> Option<QuerySlot> {
+        self.query_slots
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .ok()
+            .map(|_| QuerySlot(Arc::clone(&self.query_slots)))
+    }
+
+    /// Validates and compiles a component; a second call is free while somebody has the plugin.
     ///
     /// # Errors
-    /// Names what is wrong with the component. The same component gives the same result on every
-    /// node with the same engine identity.
-    pub fn compile(&self, component: &[u8]) -> Result<Arc<Plugin>, PluginError> {
+    /// Names what is wrong with the component, the same on every node with the same engine
+    /// identity; or why this node could not find out.
+    pub fn compile(&self, component: &[u8]) -> Result<Arc<Plugin>, CompileError> {
+        let compiled = || self.compiled.lock().expect("no panic holds this lock");
         let digest = *blake3::hash(component).as_bytes();
-        if let Some(plugin) = self
-            .compiled
-            .lock()
-            .expect("no panic holds this lock")
-            .get(&digest)
-        {
-            return Ok(Arc::clone(plugin));
+        let known = compiled().get(&digest).and_then(Weak::upgrade);
+        if let Some(plugin) = known {
+            return Ok(plugin);
         }
         let plugin = Arc::new(Plugin::compile(self, component, digest)?);
-        self.compiled
-            .lock()
-            .expect("no panic holds this lock")
-            .insert(digest, Arc::clone(&plugin));
+        let mut compiled = compiled();
+        compiled.retain(|_, plugin| plugin.strong_count() > 0);
+        compiled.insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
     }
+}
+
+/// An engine's identity for people.
+fn words(engine: &EngineIdentity) -> String {
+    let EngineIdentity {
+        wasmtime,
+        target,
+        rules,
+    } = engine;
+    format!("wasmtime {wasmtime} on {target} with rules {rules}")
 }
 
 /// wasmtime's version as the lock file has it, from the build script.
@@ -98,16 +145,21 @@ const WASMTIME_VERSION: &str = env!("HOSTD_WASMTIME_VERSION");
 /// overflows, is the same on every machine of that triple.
 const TARGET: &str = env!("HOSTD_TARGET");
 
-fn config() -> wasmtime::Result<Config> {
+fn pool() -> PoolingAllocationConfig {
+    let instances = PLUGINS_MAX + QUERY_INSTANCES_MAX + DESCRIBE_INSTANCES;
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(POOL_INSTANCES)
-        .total_core_instances(POOL_INSTANCES * 4)
-        .total_memories(POOL_INSTANCES)
-        .total_tables(POOL_INSTANCES * 4)
-        .max_core_instances_per_component(16)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * PARTS_MAX)
+        .total_memories(instances)
+        .total_tables(instances * PARTS_MAX)
+        .max_core_instances_per_component(PARTS_MAX)
         .max_memories_per_component(1)
-        .max_tables_per_component(16)
-        .max_memory_size(POOL_MEMORY_BYTES);
+        .max_tables_per_component(PARTS_MAX)
+        .max_memory_size(POOL_MEMORY_BYTES as usize);
+    pool
+}
+
+pub(super) fn config() -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config.target(TARGET)?;
     config
@@ -117,7 +169,36 @@ fn config() -> wasmtime::Result<Config> {
         .concurrency_support(false)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        .wasm_backtrace_max_frames(None)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        .wasm_backtrace_max_frames(None);
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_differs_in_anything_is_refused() {
+        let limits = Limits::default();
+        let own = Engine::identity();
+        Engine::honour(&own, &limits).unwrap();
+        let others = [
+            EngineIdentity {
+                wasmtime: "1.0.0".into(),
+                ..own.clone()
+            },
+            EngineIdentity {
+                target: "riscv64gc-unknown-linux-gnu".into(),
+                ..own.clone()
+            },
+            EngineIdentity {
+                rules: own.rules + 1,
+                ..own
+            },
+        ];
+        for other in others {
+            let fault = Engine::honour(&other, &limits).unwrap_err();
+            assert!(fault.to_string().contains(&words(&other)), "{fault}");
+        }
+    }
 }

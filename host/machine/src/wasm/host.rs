@@ -6,6 +6,7 @@ use hostd_protocol::{Access, Limits, TimeNs};
 use thiserror::Error;
 use wasmtime::{ResourceLimiter, StoreContextMut};
 
+use crate::imports::log::Written;
 use crate::random::Generator;
 use crate::store::{Layers, Writes};
 use crate::{Event, Fault};
@@ -29,6 +30,9 @@ pub(crate) struct Scope {
     pub(crate) task: Option<Task>,
     pub(crate) writes: Writes,
     pub(crate) events: Vec<Event>,
+    /// Size of the topics and payloads in `events`.
+    pub(crate) event_bytes: usize,
+    pub(crate) logged: Written,
     /// A failure of this node that a host call met; it outranks whatever the guest makes of it.
     pub(crate) fault: Option<Fault>,
     /// Reused for building keys.
@@ -45,6 +49,7 @@ pub(crate) struct Task {
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) fuel_max: u64,
+    pub(crate) reply_bytes_max: usize,
 }
 
 /// Why a host call ends the command.
@@ -70,6 +75,8 @@ impl Scope {
             task: None,
             writes: Writes::new(),
             events: Vec::new(),
+            event_bytes: 0,
+            logged: Written::default(),
             fault: None,
             buffer: Vec::new(),
         }
@@ -102,16 +109,47 @@ pub(crate) fn charge(
     store: &mut StoreContextMut<'_, HostState>,
     bytes: usize,
 ) -> wasmtime::Result<()> {
-    let left = store.get_fuel()?;
-    let Some(left) = left.checked_sub(HOST_CALL_FUEL + bytes as u64) else {
-        store.set_fuel(0)?;
-        return Err(HostStop::Fuel.into());
-    };
-    store.set_fuel(left)
+    metered(store, |_, meter| meter.take(HOST_CALL_FUEL + bytes as u64))
 }
 
-/// Holds an instance to the replicated memory limit. The pool's own limit is higher, so this one
-/// decides, alike on every node.
+/// Takes the fuel of bytes that a host call found on its way.
+pub(crate) fn charge_bytes(
+    store: &mut StoreContextMut<'_, HostState>,
+    bytes: usize,
+) -> wasmtime::Result<()> {
+    metered(store, |_, meter| meter.take(bytes as u64))
+}
+
+/// The fuel that a command has left, while a host call takes from it piece by piece.
+pub(crate) struct Meter {
+    left: u64,
+}
+
+impl Meter {
+    /// Takes so much, or all there is and ends the command.
+    pub(crate) fn take(&mut self, units: u64) -> Result<(), HostStop> {
+        let left = self.left.checked_sub(units);
+        self.left = left.unwrap_or(0);
+        left.map(drop).ok_or(HostStop::Fuel)
+    }
+}
+
+/// Does a host call's work, which takes fuel as it goes.
+pub(crate) fn metered<T>(
+    store: &mut StoreContextMut<'_, HostState>,
+    work: impl FnOnce(&mut Scope, &mut Meter) -> Result<T, HostStop>,
+) -> wasmtime::Result<T> {
+    let mut meter = Meter {
+        left: store.get_fuel()?,
+    };
+    let result = work(&mut store.data_mut().scope, &mut meter);
+    store.set_fuel(meter.left)?;
+    Ok(result?)
+}
+
+/// Holds an instance to the replicated memory limit. The pool's own limits are no lower, so this one
+/// decides, alike on every node. Growing past what the guest itself declared fails as WebAssembly
+/// has it: the guest is told, and goes on.
 pub(crate) struct MemoryLimiter {
     pub(crate) bytes_max: usize,
 }
@@ -121,18 +159,17 @@ impl ResourceLimiter for MemoryLimiter {
         &mut self,
         _current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if desired > self.bytes_max {
-            Err(HostStop::Memory.into())
-        } else {
-            Ok(true)
+            return Err(HostStop::Memory.into());
         }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        // The operating system has no memory: this node's own failure, which must not look like
-        // the guest's.
+        // What was allowed is below every limit, so the operating system has no memory: this node's
+        // own failure, which must not look like the guest's.
         Err(error.context(HostStop::Fault))
     }
 
@@ -140,12 +177,11 @@ impl ResourceLimiter for MemoryLimiter {
         &mut self,
         _current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if desired > TABLE_ELEMENTS_MAX {
-            Err(HostStop::Memory.into())
-        } else {
-            Ok(true)
+            return Err(HostStop::Memory.into());
         }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
     }
 }

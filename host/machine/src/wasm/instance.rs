@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use hostd_protocol::{Access, Outcome, Rejection, RejectionCode};
 use wasmtime::component::{InstancePre, TypedFunc};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 
 use super::host::MemoryLimiter;
 use super::types::{Description, Refused, Token};
 use super::{Engine, HostState, HostStop, Scope, Task};
+use crate::imports::log::Written;
 use crate::store::{Layers, Writes};
 use crate::{Event, Fault, reply};
 
@@ -79,7 +80,7 @@ impl Instance {
             Access::Write => self.apply,
             Access::Read => self.query,
         };
-        let reply_bytes_max = task.limits.reply_bytes_max as usize;
+        let reply_bytes_max = task.reply_bytes_max;
         self.run(task, |store| {
             match function.call(store, (command, arguments))? {
                 (Ok(tokens),) => Ok(reply::assemble(tokens, reply_bytes_max)),
@@ -118,6 +119,8 @@ impl Instance {
             .expect("only this function takes the task");
         let mut writes = std::mem::take(&mut scope.writes);
         let mut events = std::mem::take(&mut scope.events);
+        scope.event_bytes = 0;
+        scope.logged = Written::default();
         let outcome = match result {
             // A fault outranks what the guest made of it.
             _ if scope.fault.is_some() => Err(scope.fault.take().expect("the arm's condition")),
@@ -194,21 +197,27 @@ fn instantiate(
     store.limiter(|state| &mut state.memory);
     store.set_fuel(fuel).expect("the engine consumes fuel");
     store.set_hostcall_fuel(LIFTED_BYTES_MAX);
-    let instance = plugin.instantiate(&mut store).map_err(|error| {
-        if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-            Stop::Fault(Fault::Instances(error.to_string()))
-        } else {
-            classify(error, &mut store.data_mut().scope)
-        }
-    })?;
+    let instance = plugin
+        .instantiate(&mut store)
+        .map_err(|error| classify(error, &mut store.data_mut().scope))?;
     Ok((store, instance))
+}
+
+/// The fault behind an error of wasmtime's that is this node's own: no place in the pool, no
+/// memory, a system call that failed.
+pub(crate) fn own_failure(error: &wasmtime::Error) -> Option<Fault> {
+    let own = error.is::<PoolConcurrencyLimitError>()
+        || error.is::<OutOfMemory>()
+        || error.is::<std::io::Error>()
+        || error.is::<rustix::io::Errno>();
+    own.then(|| Fault::Instances(format!("{error:#}")))
 }
 
 /// Sorts the end of a call into what every replica sees alike and what only this node sees.
 /// Whatever is not known to be this node's own is the guest's: a plugin must never be able to
 /// cause a fault.
 fn classify(error: wasmtime::Error, scope: &mut Scope) -> Stop {
-    if let Some(fault) = scope.fault.take() {
+    if let Some(fault) = scope.fault.take().or_else(|| own_failure(&error)) {
         return Stop::Fault(fault);
     }
     let (code, message) = if let Some(stop) = error.downcast_ref::<HostStop>() {
@@ -253,3 +262,34 @@ fn classify(error: wasmtime::Error, scope: &mut Scope) -> Stop {
 }
 
 const FUEL_MESSAGE: &str = "the command used all of its fuel";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_this_node_are_faults_however_deep_they_lie() {
+        let failures = [
+            wasmtime::Error::from(std::io::Error::other("disk")),
+            wasmtime::Error::from(rustix::io::Errno::NOMEM),
+            wasmtime::Error::from(OutOfMemory::new(1)),
+        ];
+        for failure in failures {
+            let error = failure.context("making a memory").context("instantiating");
+            let text = format!("{error:#}");
+            let stop = classify(error, &mut Scope::new());
+            assert!(matches!(stop, Stop::Fault(_)), "{text}");
+        }
+        for trap in [
+            Trap::StackOverflow,
+            Trap::OutOfFuel,
+            Trap::MemoryOutOfBounds,
+        ] {
+            let error = wasmtime::Error::from(trap).context("somewhere");
+            assert!(matches!(
+                classify(error, &mut Scope::new()),
+                Stop::Rejected(_)
+            ));
+        }
+    }
+}

@@ -6,6 +6,6 @@ mod instance;
 pub(crate) mod types;
 
 pub use engine::Engine;
-pub(crate) use host::charge;
-pub(crate) use host::{HostState, HostStop, Scope, Task};
-pub(crate) use instance::{Finished, Instance, Stop, describe};
+pub(crate) use engine::QuerySlot;
+pub(crate) use host::{HostState, HostStop, Meter, Scope, Task, charge, charge_bytes, metered};
+pub(crate) use instance::{Finished, Instance, Stop, describe, own_failure};

@@ -123,16 +123,27 @@ pub(crate) enum ArgumentType {
 impl From<Refused> for protocol::Rejection {
     fn from(refused: Refused) -> Self {
         use protocol::RejectionCode;
-        let (code, message) = match refused {
+        let (code, mut message) = match refused {
             Refused::NotFound(message) => (RejectionCode::NotFound, message),
             Refused::InvalidArgument(message) => (RejectionCode::InvalidArgument, message),
             Refused::WrongArity(message) => (RejectionCode::WrongArity, message),
-            Refused::Rejected(Refusal { code, message }) => {
+            Refused::Rejected(Refusal { mut code, message }) => {
+                shorten(&mut code, CODE_BYTES_MAX);
                 (RejectionCode::Rejected(code), message)
             }
         };
+        shorten(&mut message, MESSAGE_BYTES_MAX);
         Self { code, message }
     }
+}
+
+/// What is kept of a plugin's own code and message: one word and one line.
+const CODE_BYTES_MAX: usize = 64;
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+
+fn shorten(text: &mut String, bytes_max: usize) {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text.shrink_to_fit();
 }
 
 impl From<Description> for protocol::PluginDescription {

@@ -2,9 +2,10 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use hostd_machine::{Applied, Budget, Engine, FlushJob, Input, Machine, Plugin, Position};
+use hostd_machine::{Applied, Budget, Engine, Fault, FlushJob, Input, Machine, Plugin, Position};
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{Batch, Command, Entry, Limits, Once, Outcome, Reply};
 use redb::StorageBackend;
@@ -24,33 +25,100 @@ pub fn component(path: &str) -> Vec<u8> {
 }
 
 pub fn hostile() -> Vec<u8> {
-    static HOSTILE: OnceLock<Vec<u8>> = OnceLock::new();
-    HOSTILE
-        .get_or_init(|| component("tests/fixtures/hostile"))
-        .clone()
+    // Held, so that the engine does not compile it for each test.
+    static HOSTILE: OnceLock<(Vec<u8>, Arc<Plugin>)> = OnceLock::new();
+    let (component, _) = HOSTILE.get_or_init(|| {
+        let component = component("tests/fixtures/hostile");
+        let plugin = engine().compile(&component).expect("a plugin");
+        (component, plugin)
+    });
+    component.clone()
+}
+
+/// The same plugin under another name, as long as its own.
+pub fn hostile_named(name: &str) -> Vec<u8> {
+    let (mut component, own) = (hostile(), b"hostile");
+    assert_eq!(name.len(), own.len());
+    for at in 0..component.len() - own.len() {
+        if component[at..].starts_with(own) {
+            component[at..at + own.len()].copy_from_slice(name.as_bytes());
+        }
+    }
+    component
 }
 
 /// A disk in memory that outlives the machine on it.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<Vec<u8>>>);
+pub struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    broken: Arc<AtomicBool>,
+    journal: Arc<Mutex<Option<Vec<Change>>>>,
+}
+
+/// What was done to a disk.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Length(usize),
+    Write(usize, Vec<u8>),
+    Sync,
+}
+
+impl Change {
+    pub fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Change::Length(length) => bytes.resize(*length, 0),
+            Change::Write(start, data) => {
+                bytes[*start..*start + data.len()].copy_from_slice(data);
+            }
+            Change::Sync => {}
+        }
+    }
+}
 
 impl Disk {
     pub fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().clone()
+        self.bytes.lock().unwrap().clone()
     }
 
     pub fn of(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(bytes)))
+        Self {
+            bytes: Arc::new(Mutex::new(bytes)),
+            ..Self::default()
+        }
+    }
+
+    /// From now on it cannot be read.
+    pub fn breaks(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Starts to keep a journal of what is done to the disk.
+    pub fn record(&self) {
+        *self.journal.lock().unwrap() = Some(Vec::new());
+    }
+
+    pub fn recorded(&self) -> Vec<Change> {
+        self.journal.lock().unwrap().take().expect("a journal")
+    }
+
+    fn change(&self, change: Change) {
+        change.apply(&mut self.bytes.lock().unwrap());
+        if let Some(journal) = &mut *self.journal.lock().unwrap() {
+            journal.push(change);
+        }
     }
 }
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().len() as u64)
+        Ok(self.bytes.lock().unwrap().len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let bytes = self.0.lock().unwrap();
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        let bytes = self.bytes.lock().unwrap();
         let start = offset as usize;
         let end = start
             .checked_add(out.len())
@@ -60,17 +128,17 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.lock().unwrap().resize(length as usize, 0);
+        self.change(Change::Length(length as usize));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.change(Change::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let start = offset as usize;
-        self.0.lock().unwrap()[start..start + data.len()].copy_from_slice(data);
+        self.change(Change::Write(offset as usize, data.to_vec()));
         Ok(())
     }
 }
@@ -177,7 +245,11 @@ impl Rig {
     }
 
     pub fn on(disk: Disk) -> Self {
-        let machine = Machine::open(engine(), disk.clone()).expect("the state opens");
+        Self::with_engine(engine(), disk)
+    }
+
+    pub fn with_engine(engine: Arc<Engine>, disk: Disk) -> Self {
+        let machine = Machine::open(engine, disk.clone()).expect("the state opens");
         Self { machine, disk }
     }
 
@@ -254,6 +326,10 @@ impl Rig {
     }
 
     pub fn query(&self, line: &str) -> Outcome {
+        self.try_query(line).expect("no fault")
+    }
+
+    pub fn try_query(&self, line: &str) -> Result<Outcome, Fault> {
         let Command::Call {
             command, arguments, ..
         } = call(line)
@@ -262,7 +338,6 @@ impl Rig {
         };
         let view = self.machine.views().latest();
         view.query(None, &command, &arguments, Budget::Full)
-            .expect("no fault")
     }
 
     /// The process dies and starts again: what was not on disk is gone.
@@ -272,18 +347,25 @@ impl Rig {
         Self::on(disk)
     }
 
-    /// Another node, made from this one's snapshot.
-    pub fn clone_by_snapshot(&self) -> Self {
-        let chunks = self
+    /// Takes over another node's snapshot.
+    pub fn install(&mut self, other: &Self) {
+        let chunks = other
             .machine
             .snapshot()
             .expect("no fault")
             .expect("a checkpoint");
-        let mut other = Self::new();
-        other
-            .machine
-            .install(chunks.map(|chunk| Ok(chunk.expect("no fault"))))
+        self.machine
+            .install(
+                chunks.position(),
+                chunks.map(|chunk| Ok(chunk.expect("no fault"))),
+            )
             .expect("installs");
+    }
+
+    /// Another node, made from this one's snapshot.
+    pub fn clone_by_snapshot(&self) -> Self {
+        let mut other = Self::new();
+        other.install(self);
         other
     }
 }
