@@ -50,10 +50,10 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<()> {
-    // The load shares the machine's cores with the servers: two threads are enough to generate
-    // it, and more would only take turns.
+    // The load shares the machine's cores with the servers: one thread is enough to generate it,
+    // and more would only take turns.
     let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()?;
     let report = runtime.block_on(async {

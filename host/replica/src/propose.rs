@@ -1,7 +1,7 @@
 //! From calls to log entries: what waits together becomes one entry.
 //!
-//! A call that finds nothing under way is proposed at once, by its own task. Calls that come
-//! while entries are under way wait, and the end of an entry proposes all of them as one. Under
+//! A call that finds nothing under way is proposed as soon as what came in with it has had its
+//! turn. Calls that come while entries are under way wait, and the end of an entry proposes all of them as one. Under
 //! load entries therefore grow instead of multiplying, and nobody waits for a timer.
 
 use std::{
@@ -50,7 +50,7 @@ impl Default for ProposeLimits {
             entry_commands_max: 2_048,
             entry_bytes_max: 512 << 10,
             in_flight_max: 4,
-            pipeline_commands_min: 16,
+            pipeline_commands_min: 64,
         }
     }
 }
@@ -82,6 +82,8 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     in_flight: usize,
+    /// A task is about to propose what waits.
+    gathering: bool,
     /// Number of the last call.
     calls: u64,
 }
@@ -134,7 +136,12 @@ impl Proposer {
                 bytes,
                 answer: sender,
             });
-            (number, queue.next_batch(&self.0.limits))
+            if queue.in_flight == 0 {
+                self.0.gather(&mut queue);
+                (number, None)
+            } else {
+                (number, queue.next_batch(&self.0.limits))
+            }
         };
         if let Some(batch) = batch {
             self.0.submit(batch);
@@ -239,6 +246,27 @@ impl Queue {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Proposes what waits once everything that has come in by now had its turn: the answers of an
+    /// entry set many clients free at once, and their next calls are one entry again.
+    fn gather(self: &Arc<Self>, queue: &mut Queue) {
+        if queue.gathering {
+            return;
+        }
+        queue.gathering = true;
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::task::yield_now().await;
+            let batch = {
+                let mut queue = shared.lock();
+                queue.gathering = false;
+                queue.next_batch(&shared.limits)
+            };
+            if let Some(batch) = batch {
+                shared.submit(batch);
+            }
+        });
     }
 
     fn submit(self: &Arc<Self>, batch: Vec<Waiting>) {

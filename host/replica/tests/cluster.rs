@@ -466,6 +466,21 @@ async fn an_idle_cluster_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_come_together_share_entries() {
+    let cluster = Cluster::new();
+    let replica = cluster.start(1).await;
+    replica.form(Formation::Alone).await.unwrap();
+    ticket(&replica).await.unwrap();
+    let before = replica.applied_index();
+    let calls = (0..512).map(|_| ticket(&replica));
+    let numbers = futures_util::future::join_all(calls).await;
+    let distinct: BTreeSet<i64> = numbers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(distinct.len(), 512);
+    let entries = replica.applied_index() - before;
+    assert!(entries <= 32, "512 calls took {entries} entries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_says_so_and_starts_nothing() {
     let cluster = Cluster::new();
     let root = cluster.root.path().to_owned();
