@@ -97,7 +97,7 @@ async fn idle() {
     const PERIOD: Duration = Duration::from_secs(10);
     let before = processor_time();
     tokio::time::sleep(PERIOD).await;
-    let used = processor_time() - before;
+    let used = processor_time().saturating_sub(before);
     let share = used.as_secs_f64() / PERIOD.as_secs_f64() * 100.0;
     println!("idle: {share:.2} % of a core for all three");
 }

@@ -115,6 +115,7 @@ fn unit() -> Result<Outcome> {
         "--workspace",
         "--exclude",
         "cluster-tests",
+        "--no-fail-fast",
     ])
 }
 
