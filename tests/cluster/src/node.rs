@@ -171,6 +171,17 @@ impl Node {
         self.process.as_ref().map(Child::id)
     }
 
+    /// The most memory that the process has had so far, in KiB.
+    pub fn peak_memory_kib(&self) -> Result<u64> {
+        let process = self.process.as_ref().context("the node does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        kib.context("its peak memory is not told")?
+            .parse()
+            .context("its peak memory")
+    }
+
     /// Whether it was started and has not been seen to end.
     pub fn is_running(&self) -> bool {
         self.process.is_some()

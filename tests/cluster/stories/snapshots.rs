@@ -8,8 +8,19 @@ use crate::support::{Load, connect, runtime, story};
 /// More than a leader keeps of the log behind a checkpoint.
 const WRITTEN_MIB: usize = 48;
 
+/// A state that no node may hold in memory, in values of 1 MiB.
+const LARGE_MIB: usize = 320;
+
+/// The most memory that a node may have had when it has received that state.
+const MEMORY_KIB_MAX: u64 = 200 << 10;
+
 /// Writes so much, into few keys, that the log's beginning is purged. Each value is an entry.
 fn write_much(cluster: &Cluster) -> Result<()> {
+    write(cluster, WRITTEN_MIB, 6)
+}
+
+/// Writes values of 1 MiB into so many keys.
+fn write(cluster: &Cluster, values: usize, keys: usize) -> Result<()> {
     let before = cluster
         .status()?
         .iter()
@@ -18,16 +29,16 @@ fn write_much(cluster: &Cluster) -> Result<()> {
         .unwrap_or_default();
     runtime()?.block_on(async {
         let client = connect(cluster).await?;
-        for round in 0..WRITTEN_MIB {
+        for round in 0..values {
             let value = vec![round as u8; 1 << 20];
-            let key = format!("large/{}", round % 6);
+            let key = format!("large/{}", round % keys);
             client.call("set", [key.as_bytes(), &value]).await?;
         }
         client.close().await;
         anyhow::Ok(())
     })?;
     // Two thirds of it: the newest part of the log is kept in any case.
-    let index = before + WRITTEN_MIB as u64 * 2 / 3;
+    let index = before + values as u64 * 2 / 3;
     cluster.wait_status_for(
         CHECKPOINT_PATIENCE,
         "large values are in a checkpoint",
@@ -77,6 +88,22 @@ fn a_fresh_node_gets_a_snapshot_and_survives_a_kill_right_after() {
         let load = Load::start(cluster)?;
         load.wait_for_more(100)?;
         load.stop()?.check(cluster)
+    });
+}
+
+#[test]
+fn a_state_larger_than_memory_may_be_is_sent_and_received() {
+    story(1, |cluster| {
+        write(cluster, LARGE_MIB, LARGE_MIB)?;
+        cluster.grow_to(2)?;
+        ensure_installed(cluster, 2)?;
+        let peak = cluster.node(2)?.peak_memory_kib()?;
+        ensure!(
+            peak < MEMORY_KIB_MAX,
+            "node 2 had {peak} KiB in memory for a state of {LARGE_MIB} MiB"
+        );
+        cluster.compare_digests()?;
+        Ok(())
     });
 }
 
