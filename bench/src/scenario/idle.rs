@@ -49,19 +49,19 @@ pub(crate) async fn run(binaries: &Binaries, dir: &Path, watch: Duration) -> Res
     })
 }
 
-/// Waits until the log has not grown for a while: a checkpoint of what was written before is due
-/// once. If it never rests, that is what will be measured.
+/// Waits until the checkpoint of what was written before, which is due once, is durable on every
+/// node. If the cluster never rests, that is what will be measured.
 async fn rest(cluster: &Hostd) -> Result<()> {
     const QUIET: Duration = Duration::from_secs(3);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let mut last = (last_logs(cluster).await?, Instant::now());
-    while last.1.elapsed() < QUIET && Instant::now() < deadline {
-        sleep(Duration::from_millis(300)).await;
-        let now = last_logs(cluster).await?;
-        if now != last.0 {
-            last = (now, Instant::now());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let status = cluster.status().await?;
+        if status.iter().all(|row| row.checkpoint == row.last_log) {
+            break;
         }
+        sleep(Duration::from_millis(300)).await;
     }
+    sleep(QUIET).await;
     Ok(())
 }
 
