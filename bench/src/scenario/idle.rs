@@ -53,7 +53,7 @@ pub(crate) async fn run(binaries: &Binaries, dir: &Path, watch: Duration) -> Res
 /// node. If the cluster never rests, that is what will be measured.
 async fn rest(cluster: &Hostd) -> Result<()> {
     const QUIET: Duration = Duration::from_secs(3);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while Instant::now() < deadline {
         let status = cluster.status().await?;
         if status.iter().all(|row| row.checkpoint == row.last_log) {

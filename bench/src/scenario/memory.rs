@@ -37,11 +37,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Growth from the first tenth of the writes, when buffers and caches have been filled once,
-    /// to the last.
+    /// Growth from the second tenth of the writes, when buffers and caches have been filled once
+    /// and the first checkpoints were made, to the last.
     pub(crate) fn growth_mib(&self) -> f64 {
         match self.series_mib[..] {
-            [first, .., last] => last - first,
+            [_, first, .., last] => last - first,
             _ => 0.0,
         }
     }

@@ -137,8 +137,8 @@ Examples:
   hostctl status
   hostctl status -o json
 
-The JSON is an array, one object per member: id address version role leader term last_log
-applied checkpoint digest data_bytes health reachable plugins.")]
+The JSON is an array, one object per member: id address version role leader term first_log
+last_log applied checkpoint digest data_bytes health reachable plugins.")]
     Status,
     /// Show and change the members
     #[command(subcommand)]

@@ -372,6 +372,7 @@ impl FakeService {
                 },
                 leader: member.leader,
                 term: 3,
+                first_log: 40,
                 last_log: 120,
                 applied: 118,
                 checkpoint: 100,

@@ -62,6 +62,9 @@ pub struct NodeStatus {
     pub leader: bool,
     /// Raft's current term.
     pub term: u64,
+    /// Index of the first entry that is still in its log: a node that lacks earlier ones needs a
+    /// snapshot.
+    pub first_log: u64,
     /// Index of the last entry in its log.
     pub last_log: u64,
     /// Index of the last entry applied to its state.

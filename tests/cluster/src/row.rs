@@ -16,6 +16,8 @@ pub struct Row {
     pub leader: bool,
     /// Raft's term.
     pub term: u64,
+    /// Index of the first entry that is still in its log.
+    pub first_log: u64,
     /// Index of the last entry in its log.
     pub last_log: u64,
     /// Index of the last applied entry.
@@ -52,6 +54,7 @@ impl Row {
             role: text("role")?,
             leader: row["leader"].as_bool()?,
             term: row["term"].as_u64()?,
+            first_log: row["first_log"].as_u64()?,
             last_log: row["last_log"].as_u64()?,
             applied: row["applied"].as_u64()?,
             checkpoint: row["checkpoint"].as_u64()?,

@@ -41,11 +41,11 @@ fn write(cluster: &Cluster, values: usize, keys: usize) -> Result<()> {
     let index = before + values as u64 * 2 / 3;
     cluster.wait_status_for(
         CHECKPOINT_PATIENCE,
-        "large values are in a checkpoint",
+        "large values are in a checkpoint, and gone from the log",
         |rows| {
             rows.iter()
                 .filter(|row| row.reachable)
-                .all(|row| row.checkpoint >= index)
+                .all(|row| row.checkpoint >= index && row.first_log > before + 1)
         },
     )?;
     Ok(())
