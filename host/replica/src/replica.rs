@@ -800,7 +800,10 @@ impl ReplicaInner {
         match self.config.mode {
             WriterMode::Inline => stop(),
             WriterMode::Thread => {
-                if tokio::task::spawn_blocking(stop).await.is_err() {
+                // Cancelled means that the runtime has ended, and everything with it.
+                if let Err(error) = tokio::task::spawn_blocking(stop).await
+                    && error.is_panic()
+                {
                     tracing::error!("a thread of the replica panicked");
                 }
             }
