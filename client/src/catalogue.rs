@@ -60,8 +60,8 @@ impl Table {
         self.learnt.elapsed() < FRESH_FOR
     }
 
-    /// Whether a command reads or writes; `plugin.command` names both. `None` when it is not known, or two plugins that were
-    /// not told apart disagree.
+    /// Whether a command reads or writes; `plugin.command` names both. `None` when it is not known,
+    /// or two plugins that were not told apart disagree.
     pub(crate) fn access(&self, plugin: Option<&str>, command: &str) -> Option<Access> {
         let (plugin, command) = match (plugin, command.split_once('.')) {
             (None, Some((plugin, command))) => (Some(plugin), command),

@@ -11,7 +11,7 @@ use hostd_quic::Profile;
 use hostd_replica::network::quic::QuicTransport;
 use hostd_replica::{
     CheckpointPolicy, Formation, Founding, LOG_FILE, LogDisk, ProposeLimits, Replica,
-    ReplicaConfig, ReplicaParts, Timing, WriterMode, open_database,
+    ReplicaConfig, ReplicaParts, Timing, WriterMode, once_free, open_database,
 };
 
 use crate::config::{self, Config};
@@ -39,13 +39,16 @@ pub(crate) async fn open(
         node: config.node_id,
         detail: error.to_string(),
     };
-    let backend = open_database(&state_file, config.sync, STATE_GROWTH_BYTES)
+    let backend = once_free(|| open_database(&state_file, config.sync, STATE_GROWTH_BYTES))
+        .await
         .map_err(|error| damaged(OpenError::Storage(error.to_string())))?;
     let machine = Machine::open(engine, backend).map_err(damaged)?;
-    let log = LogDisk::open(data.path(), config.sync).map_err(|error| StartError::Log {
-        node: config.node_id,
-        detail: error.to_string(),
-    })?;
+    let log = once_free(|| LogDisk::open(data.path(), config.sync))
+        .await
+        .map_err(|error| StartError::Log {
+            node: config.node_id,
+            detail: error.to_string(),
+        })?;
     let parts = ReplicaParts {
         log,
         machine,

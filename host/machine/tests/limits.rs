@@ -6,20 +6,10 @@ mod common;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use common::{Disk, Log, Rig, call, hostile, hostile_named};
+use common::{Disk, Log, Rig, call, code, hostile, hostile_named, rig_with};
 use hostd_machine::{Engine, Fault, Input, Position};
-use hostd_protocol::{Batch, Command, Entry, Limits, Outcome, RejectionCode, Reply};
+use hostd_protocol::{Batch, Command, Entry, Limits, RejectionCode, Reply};
 use wasm_encoder::reencode::{self, Reencode, ReencodeComponent};
-
-fn rig_with(limits: Limits) -> Rig {
-    let mut rig = Rig::new();
-    rig.follow(&Log::with_limits(vec![hostile()], limits));
-    rig
-}
-
-fn code(outcome: &Outcome) -> &RejectionCode {
-    &outcome.as_ref().expect_err("a rejection").code
-}
 
 fn install(component: Vec<u8>) -> Command {
     Command::Install {

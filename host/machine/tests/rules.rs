@@ -3,22 +3,12 @@
 
 mod common;
 
-use common::{Log, Rig, call, call_once, hostile, integer};
+use common::{Log, Rig, call, call_once, code, hostile, integer, rig_with};
 use hostd_machine::{Input, Position};
 use hostd_protocol::{Batch, Command, Entry, Limits, Outcome, RejectionCode, Reply};
 
 fn rig() -> Rig {
     rig_with(Limits::default())
-}
-
-fn rig_with(limits: Limits) -> Rig {
-    let mut rig = Rig::new();
-    rig.follow(&Log::with_limits(vec![hostile()], limits));
-    rig
-}
-
-fn code(outcome: &Outcome) -> &RejectionCode {
-    &outcome.as_ref().expect_err("a rejection").code
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub mod types;
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
 };
-pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE, open_database};
+pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE, once_free, open_database};
 pub use log_store::OpenLogError;
 pub use log_writer::WriterMode;
 pub use membership::{FormError, Formation};

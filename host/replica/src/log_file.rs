@@ -14,10 +14,11 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redb::StorageBackend;
+use tokio::time::Instant;
 
 /// Name of the log's database file.
 pub const LOG_FILE: &str = "log.redb";
@@ -30,6 +31,7 @@ const GROWTH_BYTES: u64 = 16 << 20;
 
 /// How long a file that is to be opened may still be in use.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// Growth is written in pieces this small because a file system keeps one page-cache unit per
 /// write: later writes of a 4 KiB page into a large unit cost several times as much.
@@ -150,22 +152,29 @@ impl FileBackend {
     }
 }
 
-/// Keeps two writers apart. A replica that was just dropped needs a moment to let go.
+/// Keeps two writers apart.
 fn lock(file: &File, path: &Path) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::Error(error) => error,
+        TryLockError::WouldBlock => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{}: in use by another hostd", path.display()),
+        ),
+    })
+}
+
+/// Opens files that may still be in use for a moment: a replica that was just dropped lets go of
+/// them in a task of its own.
+pub async fn once_free<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
+        match open() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(LOCK_LOOK).await;
             }
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    format!("{}: in use by another hostd", path.display()),
-                ));
-            }
+            opened => return opened,
         }
     }
 }

@@ -5,7 +5,10 @@ mod support;
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use hostd_protocol::{Failure, FailureCode, MemberChange, NodeId, Role};
-use hostd_replica::{FormError, Formation, Replica};
+use hostd_replica::{
+    FormError, Formation, Replica,
+    network::{Ask, Destination, Tell, Transport as _},
+};
 use support::{
     config, directory_of, equal_states, memory::Hub, open, soon, ticket, ticket_by, until,
     until_voters,
@@ -466,6 +469,27 @@ async fn an_idle_cluster_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_would_wait_for_ever_does_no_harm() {
+    let cluster = Cluster::new();
+    let replica = cluster.start(1).await;
+    replica.form(Formation::Alone).await.unwrap();
+    let _peer = cluster.join(2).await;
+    let peer = cluster.hub.transport(2, &address(2));
+    let ask = Ask::Write {
+        command: hostd_protocol::Command::OpenSession {
+            principal: "test".into(),
+        },
+        within: Duration::MAX,
+    };
+    let answer = peer.ask(
+        Destination::Address(address(1)),
+        ask,
+        Duration::from_secs(20),
+    );
+    assert!(matches!(answer.await, Ok(Tell::Outcome(Ok(_)))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_that_come_together_share_entries() {
     let cluster = Cluster::new();
     let replica = cluster.start(1).await;
@@ -519,6 +543,18 @@ async fn a_full_queue_says_so_and_starts_nothing() {
     assert!(unknown <= 16, "{answers:?}");
     cluster.hub.heal();
     ticket(&first).await.unwrap();
+}
+
+/// On one thread: what lets go of the files must have its turn there.
+#[tokio::test]
+async fn a_dropped_replica_lets_go_of_its_files() {
+    let cluster = Cluster::new();
+    let replica = cluster.start(1).await;
+    replica.form(Formation::Alone).await.unwrap();
+    let number = ticket(&replica).await.unwrap();
+    drop(replica);
+    let replica = cluster.start(1).await;
+    assert!(ticket(&replica).await.unwrap() > number);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,22 @@ fn sigint_stops_a_node_too() {
 }
 
 #[test]
+fn a_node_that_still_waits_to_join_stops_in_order() {
+    story(0, |cluster| {
+        let mut launch = cluster.launch(1)?;
+        launch.join = vec![cluster_tests::free_address()?.to_string()];
+        let node = cluster.spawn(launch)?;
+        wait_for("it says that it waits", PATIENCE, || {
+            node.log_since_start().contains("still waiting")
+        })?;
+        node.signal(Signal::Term)?;
+        let code = node.wait_exit(PATIENCE)?;
+        ensure!(code == Some(0), "SIGTERM ended it with {code:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_leader_that_was_frozen_gives_out_nothing_twice() {
     story(3, |cluster| {
         let load = Load::start(cluster)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use hostd_machine::{Applied, Budget, Engine, Fault, FlushJob, Input, Machine, Plugin, Position};
 use hostd_protocol::entry::CheckpointDigest;
-use hostd_protocol::{Batch, Command, Entry, Limits, Once, Outcome, Reply};
+use hostd_protocol::{Batch, Command, Entry, Limits, Once, Outcome, RejectionCode, Reply};
 use redb::StorageBackend;
 
 /// Components are built and the engine is made once for all tests of a process.
@@ -375,4 +375,16 @@ pub fn integer(outcome: &Outcome) -> i64 {
         Ok(Reply::Integer(value)) => *value,
         other => panic!("expected an integer, got {other:?}"),
     }
+}
+
+/// A machine with the hostile plugin, in a cluster with these limits.
+pub fn rig_with(limits: Limits) -> Rig {
+    let mut rig = Rig::new();
+    rig.follow(&Log::with_limits(vec![hostile()], limits));
+    rig
+}
+
+/// Why an outcome is a rejection.
+pub fn code(outcome: &Outcome) -> &RejectionCode {
+    &outcome.as_ref().expect_err("a rejection").code
 }

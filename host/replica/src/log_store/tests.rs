@@ -136,6 +136,17 @@ async fn entries_that_left_memory_are_read_from_disk() {
 }
 
 #[tokio::test]
+async fn what_is_on_disk_is_read_though_nothing_is_in_memory_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path()).unwrap().store;
+    const HALF: usize = 9 << 20;
+    append(&mut store, vec![entry(1, 0, HALF)]).await.unwrap();
+    append(&mut store, vec![entry(1, 1, HALF)]).await.unwrap();
+    store.truncate_after(Some(log_id(1, 0))).await.unwrap();
+    assert_eq!(indexes(&mut store).await, [(1, 0)]);
+}
+
+#[tokio::test]
 async fn purged_entries_disappear_from_the_disk_too() {
     let directory = tempfile::tempdir().unwrap();
     let Opened {

@@ -17,7 +17,7 @@ use hostd_machine::{Engine, Machine};
 use hostd_protocol::{Command, Failure, NodeId, Reply};
 use hostd_replica::{
     CheckpointPolicy, Founding, LogDisk, OpenError, ProposeLimits, Replica, ReplicaConfig,
-    ReplicaParts, Timing, WriterMode, network::Transport, open_database,
+    ReplicaParts, Timing, WriterMode, network::Transport, once_free, open_database,
 };
 use tokio::time::Instant;
 
@@ -64,10 +64,10 @@ pub async fn open<T: Transport>(
     transport: Arc<T>,
 ) -> Result<Replica, OpenError> {
     log_to_stderr();
-    let state = open_database(&directory.join("state.redb"), true, 1 << 20)?;
+    let state = once_free(|| open_database(&directory.join("state.redb"), true, 1 << 20)).await?;
     let machine = Machine::open(engine(), state).expect("the state opens");
     let parts = ReplicaParts {
-        log: LogDisk::open(directory, true)?,
+        log: once_free(|| LogDisk::open(directory, true)).await?,
         machine,
         transport,
         clock: Arc::new(|| {
