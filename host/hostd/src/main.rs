@@ -70,8 +70,7 @@ fn main() -> ExitCode {
 }
 
 /// Threads that serve: half of the cores. The log writer, the machine and the kernel need the
-/// others, and each further thread costs every request wake-ups of its neighbours: on two cores a
-/// second worker halves the rate of small writes.
+/// others, and each further thread costs every request wake-ups of its neighbours.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
