@@ -19,6 +19,7 @@ pub struct Builder {
     pub(crate) timeout: Duration,
     connect_timeout: Duration,
     patience: Duration,
+    endpoint: Option<quinn::Endpoint>,
     pub(crate) one_shot: bool,
 }
 
@@ -30,6 +31,7 @@ impl Builder {
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_millis(1_500),
             patience: Duration::from_millis(500),
+            endpoint: None,
             one_shot: false,
         }
     }
@@ -71,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// Dials from this endpoint instead of sockets of its own. It must reach every address.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: quinn::Endpoint) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
     /// For a program that makes one call and ends: writes carry random idempotency keys instead of
     /// the numbers of a session, which would cost two more writes; members are learnt only when
     /// there is trouble; and [`connect`](Self::connect) leaves the dialling to the call.
@@ -106,6 +115,7 @@ impl Builder {
         let dialer = Dialer::new(
             hostd_quic::client_config(tls, Profile::Client),
             self.connect_timeout,
+            self.endpoint.clone(),
         );
         let cluster = Cluster::new(dialer, self.servers.clone(), self.patience, !self.one_shot);
         Client::start(&self, Arc::new(cluster)).await

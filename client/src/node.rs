@@ -33,12 +33,13 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn new(config: ClientConfig, within: Duration) -> Self {
+    /// `endpoint` is to be used for every address, where it is given.
+    pub(crate) fn new(config: ClientConfig, within: Duration, endpoint: Option<Endpoint>) -> Self {
         Self {
             config,
             within,
-            v4: Mutex::new(None),
-            v6: Mutex::new(None),
+            v4: Mutex::new(endpoint.clone()),
+            v6: Mutex::new(endpoint),
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod config;
 mod data_dir;
+mod ground;
 pub mod logging;
 mod node;
 pub mod options;
@@ -16,4 +17,6 @@ mod replication;
 mod service;
 
 pub use config::{Config, ConfigError, Formation, Pki};
+pub use ground::Ground;
 pub use node::{Node, StartError};
+pub use plugins::{PluginFile, load as load_plugins};

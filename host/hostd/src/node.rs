@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use hostd_gateway::{Gateway, Limits};
 use hostd_machine::Engine;
-use hostd_pki::{Credentials, Identity, PkiError};
+use hostd_pki::{Identity, PkiError};
 use hostd_protocol::{Call, CallError, Consistency, NodeId, Reply};
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError, Pki};
+use crate::config::{Config, ConfigError};
 use crate::data_dir::DataDir;
+use crate::ground::Ground;
+use crate::plugins::PluginFile;
 use crate::service::Service;
 use crate::{plugins, replication};
 
@@ -33,7 +35,7 @@ pub struct Node {
     replica: hostd_replica::Replica,
     endpoint: quinn::Endpoint,
     /// Locked as long as the node runs.
-    _data: DataDir,
+    _data: Option<DataDir>,
 }
 
 /// Why a node did not start.
@@ -120,19 +122,26 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let engine = Arc::new(Engine::new()?);
         let files = plugins::load(&engine, &config.plugins)?;
-        let credentials = credentials(&config)?;
-        let data = DataDir::open(&config.data, config.node_id)?;
-        let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+        let (ground, data) = Ground::of_system(&config, engine).await?;
+        let node = Self::start_on(&config, files, ground).await?;
+        Ok(Self {
+            _data: Some(data),
+            ..node
+        })
+    }
+
+    /// As [`Node::start`], on whatever ground. Of the configuration, only what concerns the
+    /// cluster is used. The ground's directory must have a directory `incoming`.
+    pub async fn start_on(
+        config: &Config,
+        files: Vec<PluginFile>,
+        ground: Ground,
+    ) -> Result<Self, StartError> {
+        let endpoint = ground.endpoint.clone();
         let address = endpoint.local_addr()?;
-        if !config.sync {
-            tracing::warn!(
-                "--no-sync: writes are acknowledged before they are on disk; a power failure can lose them"
-            );
-        }
-        let replica =
-            replication::open(&config, &credentials, &data, engine, &endpoint, address).await?;
+        let cluster_name = ground.credentials.cluster().unwrap_or_default().to_owned();
+        let replica = replication::open(config, ground, address).await?;
         let service = Service::new(replica.clone(), config.open_reads);
-        let cluster_name = credentials.cluster().unwrap_or_default().to_owned();
         let peers = replica.clone();
         let gateway = Gateway::serve(
             endpoint.clone(),
@@ -142,7 +151,7 @@ impl Node {
             Arc::new(move |id, connection| peers.accept_peer(id, connection)),
         );
         let formed = async {
-            replication::form(&config, &replica).await?;
+            replication::form(config, &replica).await?;
             plugins::install(&replica, files).await;
             Ok::<_, StartError>(replica.founded().await)
         };
@@ -158,7 +167,7 @@ impl Node {
             gateway,
             replica,
             endpoint,
-            _data: data,
+            _data: None,
         })
     }
 
@@ -206,6 +215,11 @@ impl Node {
         self.replica.fault().await
     }
 
+    /// As [`Node::fault`], for whoever cannot hold on to the node meanwhile.
+    pub fn fault_of(&self) -> impl Future<Output = String> + Send + 'static {
+        self.replica.fault_of()
+    }
+
     /// Hands leadership over, finishes what is in flight, and stops.
     pub async fn shutdown(self) {
         self.replica.hand_over(STOP_GRACE).await;
@@ -213,22 +227,5 @@ impl Node {
         self.replica.shutdown().await;
         self.endpoint.close(0u32.into(), b"the node stops");
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
-    }
-}
-
-fn credentials(config: &Config) -> Result<Credentials, StartError> {
-    let credentials = match &config.pki {
-        Pki::Directory(directory) => hostd_pki::provision(directory, config.node_id)?,
-        Pki::Files { ca, cert, key } => Credentials::load(ca, cert, key)?,
-    };
-    for warning in credentials.warnings() {
-        tracing::warn!("{warning}");
-    }
-    match credentials.identity() {
-        Identity::Node { id, .. } if *id == config.node_id => Ok(credentials),
-        found => Err(StartError::WrongCertificate {
-            found: found.clone(),
-            node: config.node_id,
-        }),
     }
 }

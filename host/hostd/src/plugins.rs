@@ -16,14 +16,15 @@ use crate::options::read_plugin;
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// A plugin file, validated and compiled before the node opens anything.
-pub(crate) struct PluginFile {
+#[derive(Clone)]
+pub struct PluginFile {
     path: PathBuf,
     component: Vec<u8>,
     plugin: Arc<Plugin>,
 }
 
 /// Reads and compiles every file, so that a bad one is reported before anything starts.
-pub(crate) fn load(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<PluginFile>, ConfigError> {
+pub fn load(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<PluginFile>, ConfigError> {
     paths
         .iter()
         .map(|path| {

@@ -2,80 +2,67 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use hostd_machine::{Engine, Machine, OpenError};
 use hostd_pki::Credentials;
-use hostd_protocol::{Limits, TimeNs};
+use hostd_protocol::Limits;
 use hostd_quic::Profile;
 use hostd_replica::network::quic::QuicTransport;
 use hostd_replica::{
-    CheckpointPolicy, Formation, Founding, LOG_FILE, LogDisk, ProposeLimits, Replica,
-    ReplicaConfig, ReplicaParts, Timing, WriterMode, once_free, open_database,
+    Entropy, Formation, Founding, LOG_FILE, ProposeLimits, Replica, ReplicaConfig, ReplicaParts,
+    Timing,
 };
 
 use crate::config::{self, Config};
-use crate::data_dir::{DataDir, SPOOL_DIRECTORY, STATE_FILE};
+use crate::data_dir::{SPOOL_DIRECTORY, STATE_FILE};
+use crate::ground::Ground;
 use crate::node::StartError;
-
-/// How much the state's file grows at once.
-const STATE_GROWTH_BYTES: u64 = 1 << 20;
 
 /// How long a call is held while no leader or no majority is there: longer than an election.
 const UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 
-/// Opens log and state and starts to take part in whatever cluster they belong to.
+/// Opens the log and starts to take part in whatever cluster log and state belong to.
 pub(crate) async fn open(
     config: &Config,
-    credentials: &Credentials,
-    data: &DataDir,
-    engine: Arc<Engine>,
-    endpoint: &quinn::Endpoint,
+    ground: Ground,
     address: SocketAddr,
 ) -> Result<Replica, StartError> {
-    let state_file = data.file(STATE_FILE);
-    let damaged = |error: OpenError| StartError::State {
-        path: state_file.clone(),
-        node: config.node_id,
-        detail: error.to_string(),
-    };
-    let backend = once_free(|| open_database(&state_file, config.sync, STATE_GROWTH_BYTES))
-        .await
-        .map_err(|error| damaged(OpenError::Storage(error.to_string())))?;
-    let machine = Machine::open(engine, backend).map_err(damaged)?;
-    let log = once_free(|| LogDisk::open(data.path(), config.sync))
-        .await
-        .map_err(|error| StartError::Log {
-            node: config.node_id,
-            detail: error.to_string(),
-        })?;
-    let parts = ReplicaParts {
-        log,
+    let Ground {
+        credentials,
+        endpoint,
         machine,
-        transport: Arc::new(transport(credentials, endpoint)?),
-        clock: Arc::new(wall_clock),
-        entropy: Arc::new(|bytes: &mut [u8]| {
-            getrandom::fill(bytes).expect("the operating system has entropy");
-        }),
-    };
+        log,
+        clock,
+        entropy,
+        mode,
+        checkpoint,
+        directory,
+    } = ground;
     let replica_config = ReplicaConfig {
         id: config.node_id,
         address: config
             .advertise
             .clone()
             .unwrap_or_else(|| address.to_string()),
-        mode: WriterMode::Thread,
+        mode,
         timing: Timing::default(),
-        checkpoint: CheckpointPolicy::default(),
+        checkpoint,
         propose: ProposeLimits::default(),
         founding: Founding {
-            cluster: new_cluster_id(),
+            cluster: new_cluster_id(&entropy),
             limits: Limits::default(),
         },
-        spool: data.file(SPOOL_DIRECTORY),
-        state_file,
-        log_file: data.file(LOG_FILE),
+        spool: directory.join(SPOOL_DIRECTORY),
+        state_file: directory.join(STATE_FILE),
+        log_file: directory.join(LOG_FILE),
         unavailable_after: UNAVAILABLE_AFTER,
+    };
+    let parts = ReplicaParts {
+        log,
+        machine,
+        transport: Arc::new(transport(&credentials, &endpoint)?),
+        clock,
+        entropy,
     };
     Replica::open(replica_config, parts)
         .await
@@ -121,17 +108,9 @@ fn transport(
     Ok(QuicTransport::new(endpoint.clone(), Arc::new(dial)))
 }
 
-/// The operating system's wall clock. Before 1970 it reads 0; the replicated clock rises all the
-/// same.
-fn wall_clock() -> TimeNs {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as TimeNs)
-}
-
 /// A random identity for a cluster that does not exist yet: 16 hexadecimal digits.
-fn new_cluster_id() -> String {
+fn new_cluster_id(entropy: &Entropy) -> String {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).expect("the operating system has entropy");
+    entropy(&mut bytes);
     format!("{:016x}", u64::from_le_bytes(bytes))
 }

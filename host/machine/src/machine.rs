@@ -141,6 +141,11 @@ impl Machine {
         self.position
     }
 
+    /// The replicated clock: the time of the last command applied.
+    pub fn time(&self) -> TimeNs {
+        self.system.running.time
+    }
+
     /// What is on disk.
     pub fn durable(&self) -> &Durable {
         &self.durable

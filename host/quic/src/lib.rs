@@ -14,6 +14,7 @@ mod writer;
 pub use close::{Close, Ended};
 pub use reader::{FrameReader, Next};
 pub use transport::{
-    IDLE_TIMEOUT, Profile, SERVER_NAME, bind, client_config, credit_peer, server_config,
+    IDLE_TIMEOUT, Profile, SERVER_NAME, bind, bind_abstract, client_config, credit_peer,
+    server_config,
 };
 pub use writer::FrameWriter;

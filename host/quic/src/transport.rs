@@ -8,8 +8,8 @@ use std::time::Duration;
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
-    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -135,11 +135,24 @@ pub fn credit_peer(connection: &Connection) {
 ///
 /// Must be called on a tokio runtime.
 pub fn bind(address: SocketAddr, server: Option<ServerConfig>) -> io::Result<Endpoint> {
+    let socket = socket(address)?;
+    Endpoint::new(endpoint_config(), server, socket, Arc::new(TokioRuntime))
+}
+
+/// As [`bind`], on a socket that is not the operating system's.
+pub fn bind_abstract(
+    socket: Arc<dyn AsyncUdpSocket>,
+    server: Option<ServerConfig>,
+) -> io::Result<Endpoint> {
+    Endpoint::new_with_abstract_socket(endpoint_config(), server, socket, Arc::new(TokioRuntime))
+}
+
+fn endpoint_config() -> EndpointConfig {
     let mut config = EndpointConfig::default();
     config
         .max_udp_payload_size(DATAGRAM_BYTES_MAX)
         .expect("at least the 1200 bytes of RFC 9000");
-    Endpoint::new(config, server, socket(address)?, Arc::new(TokioRuntime))
+    config
 }
 
 fn socket(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -5,8 +5,8 @@
 //! a guest which recurses meets its own limit first, alike on every node.
 //!
 //! A checkpoint's write to disk runs beside it, on another thread, and is taken in when it is
-//! done, at the latest before the next checkpoint is applied. In inline mode, for a simulator,
-//! both threads are the caller.
+//! done, at the latest before the next checkpoint is applied. For a simulator both threads are
+//! tasks.
 
 use std::{
     io,
@@ -24,10 +24,11 @@ use hostd_machine::{Durable, Fault, FlushJob, Flushed, Input, InstallError, Mach
 use hostd_protocol::codec;
 use openraft::{EntryPayload, storage::ApplyResponder};
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
-    log_writer::WriterMode,
+    observe,
+    pace::{Pace, Work, WriterMode},
     spool,
     types::{Applied, LogEntry, StoredMembership, TypeConfig, log_id},
 };
@@ -92,15 +93,76 @@ pub(crate) struct Applier {
     fault: watch::Sender<Option<String>>,
 }
 
-/// Where the writes of checkpoints run, and how they come back.
+/// Checkpoints being written.
 struct Flushes {
-    /// `None` in inline mode.
-    jobs: Option<mpsc::Sender<FlushJob>>,
-    results: mpsc::Receiver<Result<Flushed, Fault>>,
-    /// A job was handed out and not yet taken in.
-    pending: bool,
+    flusher: Flusher,
     /// Why the last one failed: nothing may be applied after it.
     failed: Option<ApplyFault>,
+}
+
+/// Where the writes of checkpoints run, and how they come back.
+enum Flusher {
+    Thread {
+        jobs: mpsc::Sender<FlushJob>,
+        results: mpsc::Receiver<Result<Flushed, Fault>>,
+        /// A job was handed out and not yet taken in.
+        pending: bool,
+    },
+    /// A job is put aside, and done when the task's time has come or when it is waited for.
+    Task {
+        job: Option<FlushJob>,
+        wake: Arc<Notify>,
+    },
+}
+
+impl Flusher {
+    fn start(&mut self, job: FlushJob) -> Result<(), ApplyFault> {
+        match self {
+            Flusher::Thread { jobs, pending, .. } => {
+                *pending = true;
+                jobs.send(job).map_err(|_| no_flusher())
+            }
+            Flusher::Task { job: slot, wake } => {
+                *slot = Some(job);
+                wake.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the job that is under way, if one is.
+    fn wait(&mut self) -> Result<Option<Flushed>, ApplyFault> {
+        match self {
+            Flusher::Thread {
+                results, pending, ..
+            } => {
+                if !std::mem::take(pending) {
+                    return Ok(None);
+                }
+                let result = results.recv().map_err(|_| no_flusher())?;
+                Ok(Some(result?))
+            }
+            Flusher::Task { job, .. } => Ok(job.take().map(FlushJob::run).transpose()?),
+        }
+    }
+
+    /// A job that has just ended, or whose time has come.
+    fn finished(&mut self) -> Option<Result<Flushed, Fault>> {
+        match self {
+            Flusher::Thread {
+                results, pending, ..
+            } => {
+                let result = results.try_recv().ok()?;
+                *pending = false;
+                Some(result)
+            }
+            Flusher::Task { job, .. } => job.take().map(FlushJob::run),
+        }
+    }
+}
+
+fn no_flusher() -> ApplyFault {
+    ApplyFault("the checkpoint thread has stopped".into())
 }
 
 type Job = Box<dyn FnOnce(&mut Applier) + Send>;
@@ -113,14 +175,18 @@ pub(crate) struct ApplyHandle {
 
 enum Runner {
     Thread(mpsc::Sender<Job>),
-    Inline(Box<Mutex<Applier>>),
+    Task {
+        // First come, first served.
+        applier: Box<tokio::sync::Mutex<Applier>>,
+        pace: Pace,
+    },
 }
 
 impl ApplyHandle {
     /// Takes over the machine.
     pub(crate) fn start(
         machine: Machine,
-        mode: WriterMode,
+        mode: &WriterMode,
         diverged: bool,
     ) -> io::Result<(Arc<Self>, Progress)> {
         let membership = watch::Sender::new(durable_membership(machine.durable())?);
@@ -144,14 +210,11 @@ impl ApplyHandle {
             diverged: diverged.subscribe(),
             fault: fault.subscribe(),
         };
-        let (result_sender, results) = mpsc::channel();
-        let mut applier = Applier {
+        let applier = |flusher| Applier {
             machine,
             membership,
             flushes: Flushes {
-                jobs: None,
-                results,
-                pending: false,
+                flusher,
                 failed: None,
             },
             stopped: false,
@@ -162,20 +225,26 @@ impl ApplyHandle {
             diverged,
             fault,
         };
-        if mode == WriterMode::Inline {
-            let handle = Self {
-                runner: Runner::Inline(Box::new(Mutex::new(applier))),
-                threads: Mutex::default(),
-            };
-            return Ok((Arc::new(handle), progress));
-        }
+        let handle = match mode {
+            WriterMode::Thread => Self::start_threads(applier)?,
+            WriterMode::Task(pace) => Self::start_task(applier, pace),
+        };
+        Ok((handle, progress))
+    }
+
+    fn start_threads(applier: impl FnOnce(Flusher) -> Applier) -> io::Result<Arc<Self>> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (flush_sender, flush_queue) = mpsc::channel::<FlushJob>();
-        applier.flushes.jobs = Some(flush_sender);
+        let (result_sender, results) = mpsc::channel();
         let nudge = jobs.clone();
         let flusher = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || run_flushes(&flush_queue, &result_sender, &nudge))?;
+        let mut applier = applier(Flusher::Thread {
+            jobs: flush_sender,
+            results,
+            pending: false,
+        });
         let apply = std::thread::Builder::new()
             .name("apply".into())
             .stack_size(STACK_BYTES)
@@ -187,11 +256,36 @@ impl ApplyHandle {
                     }
                 }
             })?;
-        let handle = Self {
+        Ok(Arc::new(Self {
             runner: Runner::Thread(jobs),
             threads: Mutex::new(vec![apply, flusher]),
-        };
-        Ok((Arc::new(handle), progress))
+        }))
+    }
+
+    fn start_task(applier: impl FnOnce(Flusher) -> Applier, pace: &Pace) -> Arc<Self> {
+        let wake = Arc::new(Notify::new());
+        let applier = applier(Flusher::Task {
+            job: None,
+            wake: Arc::clone(&wake),
+        });
+        let handle = Arc::new(Self {
+            runner: Runner::Task {
+                applier: Box::new(tokio::sync::Mutex::new(applier)),
+                pace: pace.clone(),
+            },
+            threads: Mutex::default(),
+        });
+        // It ends with its handle: a task that is never woken again costs nothing.
+        let (weak, pace) = (Arc::downgrade(&handle), pace.clone());
+        tokio::spawn(async move {
+            loop {
+                wake.notified().await;
+                pace.take_time(Work::Checkpoint).await;
+                let Some(handle) = weak.upgrade() else { return };
+                drop(handle.run(Applier::take_finished_flush).await);
+            }
+        });
+        handle
     }
 
     /// Runs a function on the machine's thread, after everything that was asked before.
@@ -200,8 +294,9 @@ impl ApplyHandle {
         function: impl FnOnce(&mut Applier) -> T + Send + 'static,
     ) -> Result<T, ApplyFault> {
         match &self.runner {
-            Runner::Inline(applier) => {
-                let mut applier = applier.lock().unwrap_or_else(PoisonError::into_inner);
+            Runner::Task { applier, pace } => {
+                let mut applier = applier.lock().await;
+                pace.take_time(Work::Apply).await;
                 Ok(function(&mut applier))
             }
             Runner::Thread(jobs) => {
@@ -302,6 +397,7 @@ impl Applier {
     }
 
     fn apply_one(&mut self, entry: LogEntry) -> Result<Applied, ApplyFault> {
+        observe::applying(&entry);
         let position = position(&entry.log_id);
         let input = match entry.payload {
             EntryPayload::Blank => return self.apply_input(position, Input::Blank),
@@ -330,6 +426,7 @@ impl Applier {
 
     fn apply_input(&mut self, position: Position, input: Input<'_>) -> Result<Applied, ApplyFault> {
         let applied = self.machine.apply(position, input)?;
+        observe::applied(position, self.machine.time());
         if applied.diverged {
             tracing::error!(
                 index = position.index,
@@ -338,60 +435,45 @@ impl Applier {
             self.quarantine();
         }
         if let Some(job) = applied.flush {
-            self.flush(job)?;
+            self.flushes.flusher.start(job)?;
         }
         Ok(Applied {
             outcomes: applied.outcomes,
         })
     }
 
-    fn flush(&mut self, job: FlushJob) -> Result<(), ApplyFault> {
-        self.flushes.pending = true;
-        if let Some(jobs) = &self.flushes.jobs {
-            return jobs
-                .send(job)
-                .map_err(|_| ApplyFault("the checkpoint thread has stopped".into()));
-        }
-        let flushed = job.run()?;
-        self.take_flushed(flushed);
-        Ok(())
-    }
-
     /// Waits for the flush that is under way, if one is.
     fn await_flush(&mut self) -> Result<(), ApplyFault> {
-        if self.flushes.pending {
-            let result = self
-                .flushes
-                .results
-                .recv()
-                .map_err(|_| ApplyFault("the checkpoint thread has stopped".into()))?;
-            self.take_flushed(result?);
+        if let Some(flushed) = self.flushes.flusher.wait()? {
+            self.take_flushed(flushed);
         }
         Ok(())
     }
 
     fn take_finished_flush(&mut self) {
         // It may have been taken already, by a checkpoint that waited for it.
-        match self.flushes.results.try_recv() {
-            Ok(Ok(flushed)) => {
+        match self.flushes.flusher.finished() {
+            Some(Ok(flushed)) => {
                 self.take_flushed(flushed);
                 // An idle node would otherwise keep the changes in memory as well.
                 self.machine.publish();
             }
-            Ok(Err(fault)) => {
+            Some(Err(fault)) => {
                 let fault = ApplyFault::from(fault);
                 self.stop(&fault);
-                self.flushes.pending = false;
                 self.flushes.failed = Some(fault);
             }
-            Err(_) => {}
+            None => {}
         }
     }
 
     fn take_flushed(&mut self, flushed: Flushed) {
-        self.flushes.pending = false;
         self.machine.flushed(flushed);
-        self.durable.send_replace(self.machine.durable().clone());
+        let durable = self.machine.durable().clone();
+        if let Some(position) = durable.position {
+            observe::checkpoint(position.index, &durable.digest);
+        }
+        self.durable.send_replace(durable);
     }
 
     /// Replaces the whole state by the snapshot in a spool file.
@@ -417,6 +499,9 @@ impl Applier {
             .send_replace(durable.position.map_or(0, |position| position.index));
         self.dirty.store(false, Ordering::Relaxed);
         self.diverged.send_replace(false);
+        if let Some(position) = durable.position {
+            observe::installed(position.index, &durable.digest);
+        }
         self.durable.send_replace(durable);
         self.applied_next
             .send_replace(next_index(self.machine.position()));
@@ -425,6 +510,7 @@ impl Applier {
 
     /// Takes in that the state is wrong.
     pub(crate) fn quarantine(&self) {
+        observe::quarantined();
         self.diverged.send_replace(true);
     }
 

@@ -7,7 +7,7 @@ use hostd_protocol::{Limits, NodeId, TimeNs};
 use openraft::{ConfigError, SnapshotPolicy, StepDownPolicy};
 
 pub use crate::propose::ProposeLimits;
-use crate::{log_file::LogDisk, log_writer::WriterMode};
+use crate::{log_file::LogDisk, pace::WriterMode};
 
 /// A replica's settings.
 #[derive(Clone, Debug)]
@@ -105,6 +105,9 @@ pub struct CheckpointPolicy {
     pub bytes: u64,
     /// After so long, if anything was applied since the last one.
     pub interval: Duration,
+    /// Bytes of the newest entries that stay in memory, and in the log behind a checkpoint: a
+    /// follower that lacks no more than these needs no snapshot.
+    pub tail_bytes: usize,
 }
 
 impl Default for CheckpointPolicy {
@@ -112,6 +115,7 @@ impl Default for CheckpointPolicy {
         Self {
             bytes: 16 << 20,
             interval: Duration::from_secs(30),
+            tail_bytes: 16 << 20,
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! No other crate names openraft. This crate must not know how clients connect, what certificates
 //! look like, or what a plugin is. Clock, entropy, disk and transport come from outside
-//! ([`ReplicaParts`]), and everything that would be a thread can run inline ([`WriterMode`]).
+//! ([`ReplicaParts`]), and everything that would be a thread can be a task ([`WriterMode`]).
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,8 @@ mod log_store;
 mod log_writer;
 mod membership;
 pub mod network;
+mod observe;
+mod pace;
 mod propose;
 mod read_index;
 mod replica;
@@ -36,8 +38,8 @@ pub use config::{
 };
 pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE, once_free, open_database};
 pub use log_store::OpenLogError;
-pub use log_writer::WriterMode;
 pub use membership::{FormError, Formation};
 pub use network::quic::QuicTransport;
+pub use pace::{Pace, Work, WriterMode};
 pub use replica::{Leadership, OpenError, Replica, quarantined};
 pub use state_machine::{ReceivedSnapshot, SnapshotData};

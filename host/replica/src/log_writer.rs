@@ -1,8 +1,7 @@
 //! Group commit: everything that waits becomes durable in one transaction and one sync.
 //!
 //! Writes of all groups queue here in the order in which they were made, and are committed in
-//! that order. One thread does it, or, for a simulator that wants no threads, the caller does it
-//! before its call returns.
+//! that order. One thread does it, or, for a simulator that wants no threads, a task.
 //!
 //! An error is a fault: the write that met it and every later one fail, none is ever tried
 //! again, since after a failed sync nobody knows what is on the disk.
@@ -14,10 +13,14 @@ use std::{
 };
 
 use openraft::storage::IOFlushed;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::AbortHandle,
+};
 
 use crate::{
     log_store::{Change, LogDatabase},
+    pace::{Work, WriterMode},
     types::TypeConfig,
 };
 
@@ -25,15 +28,6 @@ use crate::{
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 /// Purged entries that are removed at once, between two commits that somebody waits for.
 const SWEEP_ENTRIES: usize = 512;
-
-/// Who commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriterMode {
-    /// A thread.
-    Thread,
-    /// The caller, before the call returns.
-    Inline,
-}
 
 /// Who waits for a write.
 pub(crate) enum Done {
@@ -87,25 +81,60 @@ struct Queue {
     fault: Option<String>,
 }
 
+impl Queue {
+    /// Whether there is something to do; `Some(false)` when there never will be.
+    fn has_work(&self) -> Option<bool> {
+        if self.wanted || (self.sweep && !self.closed) {
+            Some(true)
+        } else if self.closed || self.fault.is_some() {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     database: Arc<LogDatabase>,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    wake: Wake,
     fault: watch::Sender<Option<String>>,
+}
+
+/// What the committing thread or task sleeps on.
+#[derive(Debug)]
+enum Wake {
+    Thread(Condvar),
+    Task(Notify),
+}
+
+impl Wake {
+    fn notify(&self) {
+        match self {
+            Wake::Thread(condition) => condition.notify_one(),
+            Wake::Task(notify) => notify.notify_one(),
+        }
+    }
+}
+
+/// Who commits.
+#[derive(Debug)]
+enum Worker {
+    Thread(JoinHandle<()>),
+    Task(AbortHandle),
 }
 
 /// The one writer of a log database.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     shared: Arc<Shared>,
-    /// Held while the caller commits.
-    inline: Option<Mutex<()>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Option<Worker>>,
 }
 
 impl LogWriter {
-    pub(crate) fn start(database: Arc<LogDatabase>, mode: WriterMode) -> io::Result<Self> {
+    /// Starts to write. A task needs a tokio runtime around this call.
+    pub(crate) fn start(database: Arc<LogDatabase>, mode: &WriterMode) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             database,
             queue: Mutex::new(Queue {
@@ -113,23 +142,33 @@ impl LogWriter {
                 sweep: true,
                 ..Queue::default()
             }),
-            wake: Condvar::new(),
+            wake: match mode {
+                WriterMode::Thread => Wake::Thread(Condvar::new()),
+                WriterMode::Task(_) => Wake::Task(Notify::new()),
+            },
             fault: watch::Sender::new(None),
         });
-        let thread = match mode {
-            WriterMode::Inline => None,
-            WriterMode::Thread => {
-                let shared = Arc::clone(&shared);
-                let thread = std::thread::Builder::new()
+        let running = Arc::clone(&shared);
+        let worker = match mode {
+            WriterMode::Thread => Worker::Thread(
+                std::thread::Builder::new()
                     .name("log-writer".into())
-                    .spawn(move || shared.run())?;
-                Some(thread)
+                    .spawn(move || running.run())?,
+            ),
+            WriterMode::Task(pace) => {
+                let pace = pace.clone();
+                let task = tokio::spawn(async move {
+                    while running.task_has_work().await {
+                        pace.take_time(Work::LogCommit).await;
+                        running.work();
+                    }
+                });
+                Worker::Task(task.abort_handle())
             }
         };
         Ok(Self {
             shared,
-            inline: (mode == WriterMode::Inline).then(|| Mutex::new(())),
-            thread: Mutex::new(thread),
+            worker: Mutex::new(Some(worker)),
         })
     }
 
@@ -153,29 +192,18 @@ impl LogWriter {
         queue.writes.push(write);
     }
 
-    /// Has everything committed that is queued: by the thread soon, or in inline mode before
-    /// this returns, for which the caller must hold no lock that a write's end takes.
+    /// Has everything committed that is queued, soon.
     pub(crate) fn commit_soon(&self) {
-        if let Some(turn) = &self.inline {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            self.shared.commit_queue();
-            return;
-        }
         let asleep = !std::mem::replace(&mut self.shared.lock().wanted, true);
         if asleep {
-            self.shared.wake.notify_one();
+            self.shared.wake.notify();
         }
     }
 
     /// Asks that purged entries be removed, when there is nothing better to do.
     pub(crate) fn sweep(&self) {
         self.shared.lock().sweep = true;
-        if let Some(turn) = &self.inline {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            while self.shared.sweep_some() {}
-        } else {
-            self.shared.wake.notify_one();
-        }
+        self.shared.wake.notify();
     }
 
     /// Why the writer stopped; `None` while it works.
@@ -197,18 +225,24 @@ impl LogWriter {
         queue.closed = true;
         queue.wanted = true;
         drop(queue);
-        self.shared.wake.notify_one();
-        let thread = self
-            .thread
+        self.shared.wake.notify();
+        let worker = self
+            .worker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(thread) = thread {
-            if thread.join().is_err() {
-                tracing::error!("the log writer panicked");
+        match worker {
+            Some(Worker::Thread(thread)) => {
+                if thread.join().is_err() {
+                    tracing::error!("the log writer panicked");
+                }
             }
-        } else if self.inline.is_some() {
-            self.shared.commit_queue();
+            // A task cannot be waited for here, but what it would do can be done.
+            Some(Worker::Task(task)) => {
+                task.abort();
+                self.shared.commit_queue();
+            }
+            None => {}
         }
     }
 }
@@ -228,9 +262,7 @@ impl Shared {
         // A panic of redb is a fault like an error of redb: nobody may wait for ever.
         let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             while self.wait_for_work() {
-                self.commit_queue();
-                // A sweep's commit delays whoever comes meanwhile by one small commit.
-                while self.lock().writes.is_empty() && self.sweep_some() {}
+                self.work();
             }
         }));
         if finished.is_err() {
@@ -238,20 +270,37 @@ impl Shared {
         }
     }
 
+    fn work(&self) {
+        self.commit_queue();
+        // A sweep's commit delays whoever comes meanwhile by one small commit.
+        while self.lock().writes.is_empty() && self.sweep_some() {}
+    }
+
     /// Returns false when the writer is to stop.
     fn wait_for_work(&self) -> bool {
+        let Wake::Thread(wake) = &self.wake else {
+            return false;
+        };
         let mut queue = self.lock();
         loop {
-            if queue.wanted || (queue.sweep && !queue.closed) {
-                return true;
+            if let Some(more) = queue.has_work() {
+                return more;
             }
-            if queue.closed || queue.fault.is_some() {
-                return false;
+            queue = wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// As [`Shared::wait_for_work`].
+    async fn task_has_work(&self) -> bool {
+        let Wake::Task(wake) = &self.wake else {
+            return false;
+        };
+        loop {
+            let work = self.lock().has_work();
+            if let Some(more) = work {
+                return more;
             }
-            queue = self
-                .wake
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            wake.notified().await;
         }
     }
 

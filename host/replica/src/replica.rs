@@ -26,11 +26,13 @@ use crate::{
     config::{Clock, ReplicaConfig, ReplicaParts},
     divergence,
     log_store::{LogDatabase, LogStore, OpenLogError},
-    log_writer::{LogWriter, WriterMode},
+    log_writer::LogWriter,
     membership,
     network::{
         Ask, BoxFuture, Core, Destination, Factory, Meeting, PeerService, Refusal, Tell, Transport,
     },
+    observe,
+    pace::WriterMode,
     propose::{Proposer, Stamp, not_leader, stopped},
     read_index::ReadIndex,
     spool,
@@ -201,12 +203,12 @@ impl Replica {
         };
         spool::clean(&config.spool)?;
         let database = Arc::new(LogDatabase::open(disk, config.id, random)?);
-        let writer = Arc::new(LogWriter::start(Arc::clone(&database), config.mode)?);
-        let log = LogStore::open(&database, &writer, GROUP)?;
+        let writer = Arc::new(LogWriter::start(Arc::clone(&database), &config.mode)?);
+        let log = LogStore::open(&database, &writer, GROUP, config.checkpoint.tail_bytes)?;
         check_together(&config, &log, &machine)?;
 
         let views = machine.views();
-        let (apply, progress) = ApplyHandle::start(machine, config.mode, log.quarantined())?;
+        let (apply, progress) = ApplyHandle::start(machine, &config.mode, log.quarantined())?;
         let raft_config = config
             .timing
             .raft_config()
@@ -328,9 +330,9 @@ impl Replica {
     /// identity.
     pub async fn founded(&self) -> String {
         let mut applied = self.inner.progress.applied_next.clone();
-        let known = applied.wait_for(|_| self.cluster().is_some()).await;
-        match (known, self.cluster()) {
-            (Ok(_), Some(cluster)) => cluster,
+        let known = applied.wait_for(|_| self.cluster().is_some()).await.is_ok();
+        match self.cluster() {
+            Some(cluster) if known => cluster,
             // Apply has stopped; whoever asked hears of the fault.
             _ => std::future::pending().await,
         }
@@ -354,7 +356,13 @@ impl Replica {
     /// Waits until this node meets a fault of its own, and returns the reason. Nothing is
     /// acknowledged from then on: the process is to end, and to start anew.
     pub async fn fault(&self) -> String {
-        first_fault(&mut self.inner.fault.subscribe()).await
+        self.fault_of().await
+    }
+
+    /// As [`Replica::fault`], without holding on to the replica.
+    pub fn fault_of(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut fault = self.inner.fault.subscribe();
+        async move { first_fault(&mut fault).await }
     }
 
     /// Whether this node's state was found to differ from the majority's. It then refuses reads,
@@ -797,8 +805,8 @@ impl ReplicaInner {
             writer.close();
             apply.stop();
         };
-        match self.config.mode {
-            WriterMode::Inline => stop(),
+        match &self.config.mode {
+            WriterMode::Task(_) => stop(),
             WriterMode::Thread => {
                 // Cancelled means that the runtime has ended, and everything with it.
                 if let Err(error) = tokio::task::spawn_blocking(stop).await
@@ -945,6 +953,9 @@ async fn watch_leadership(replica: Replica) {
         };
         replica.inner.leadership.send_if_modified(|known| {
             let changed = *known != leadership;
+            if changed && leadership.here {
+                observe::leads(leadership.term);
+            }
             *known = leadership;
             changed
         });

@@ -115,6 +115,8 @@ fn unit() -> Result<Outcome> {
         "--workspace",
         "--exclude",
         "cluster-tests",
+        "--exclude",
+        build::SIMULATION,
         "--no-fail-fast",
     ])
 }
@@ -122,7 +124,13 @@ fn unit() -> Result<Outcome> {
 /// Two at a time: each runs three nodes and a load. Chosen by the test's name among the whole
 /// workspace, for the same dependencies as everywhere; see [`build::binaries`].
 fn cluster() -> Result<Outcome> {
-    let choice = ["--workspace", "--test", "stories"];
+    let choice = [
+        "--workspace",
+        "--exclude",
+        build::SIMULATION,
+        "--test",
+        "stories",
+    ];
     let mut command = run::cargo(&["test", "--release"]);
     passed(run::run(
         command.args(choice).args(["--", "--test-threads=2"]),

@@ -30,15 +30,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     log_writer::{Done, LogWriter, Write},
+    observe,
     types::{LogEntry, LogId, TypeConfig, Vote},
 };
 use record::Record;
 
 /// Group and index. Several Raft groups can share one database.
 pub(crate) type LogKey = (u64, u64);
-
-/// Bytes of recent entries that are kept in memory.
-const TAIL_BYTES_MAX: usize = 16 << 20;
 
 /// The log of one Raft group.
 #[derive(Clone)]
@@ -94,14 +92,16 @@ impl fmt::Debug for LogStore {
 }
 
 impl LogStore {
-    /// The log of a group, of which every entry is read and verified.
+    /// The log of a group, of which every entry is read and verified. About `tail_bytes` of the
+    /// newest entries stay in memory.
     pub(crate) fn open(
         database: &Arc<LogDatabase>,
         writer: &Arc<LogWriter>,
         id: u64,
+        tail_bytes: usize,
     ) -> Result<Self, OpenLogError> {
         let meta = database.group_meta(id);
-        let mut tail = Tail::new(TAIL_BYTES_MAX);
+        let mut tail = Tail::new(tail_bytes);
         let mut last = meta.purged;
         let first = meta.purged.as_ref().map_or(0, |purged| purged.index() + 1);
         database.verify_group(id, |entry| {
@@ -233,7 +233,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             self.queue(&mut state, vec![change], 0, Done::Task(sender));
         }
         self.writer.commit_soon();
-        receiver.await.map_err(io::Error::other)?
+        receiver.await.map_err(io::Error::other)??;
+        observe::voted(vote);
+        Ok(())
     }
 
     /// Rides along with the next write that somebody waits for.
@@ -263,6 +265,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let changes: Vec<Change> = entries
             .into_iter()
             .map(|entry| {
+                observe::appended(&entry);
                 let record = Record::new(&entry);
                 bytes += record.len();
                 if state.last == state.purged {

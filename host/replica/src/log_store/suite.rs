@@ -14,7 +14,8 @@ use redb::backends::InMemoryBackend;
 use super::{LogDatabase, LogStore};
 use crate::{
     log_file::LogDisk,
-    log_writer::{LogWriter, WriterMode},
+    log_writer::LogWriter,
+    pace::{Pace, WriterMode},
     types::{Applied, CommittedLeaderId, LogId, Node, StoredMembership, TypeConfig},
 };
 
@@ -103,8 +104,8 @@ impl StoreBuilder<TypeConfig, LogStore, Counting> for Builder {
             name: "memory".into(),
         };
         let database = Arc::new(LogDatabase::open(disk, 1, || 7).unwrap());
-        let writer = Arc::new(LogWriter::start(Arc::clone(&database), self.0).unwrap());
-        let store = LogStore::open(&database, &writer, 0).unwrap();
+        let writer = Arc::new(LogWriter::start(Arc::clone(&database), &self.0).unwrap());
+        let store = LogStore::open(&database, &writer, 0, 16 << 20).unwrap();
         Ok(((), store, Counting::default()))
     }
 }
@@ -115,6 +116,8 @@ async fn openraft_suite_with_a_writer_thread() {
 }
 
 #[tokio::test]
-async fn openraft_suite_with_the_writer_inline() {
-    Suite::test_all(Builder(WriterMode::Inline)).await.unwrap();
+async fn openraft_suite_with_a_writer_task() {
+    Suite::test_all(Builder(WriterMode::Task(Pace::instant())))
+        .await
+        .unwrap();
 }

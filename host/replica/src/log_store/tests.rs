@@ -20,7 +20,8 @@ use redb::StorageBackend;
 use super::{LogDatabase, LogStore, OpenLogError};
 use crate::{
     log_file::{Boxed, LOG_FILE, LogDisk},
-    log_writer::{LogWriter, WriterMode},
+    log_writer::LogWriter,
+    pace::{Pace, WriterMode},
     types::{LogEntry, Payload, TypeConfig, Vote, log_id},
 };
 
@@ -32,8 +33,8 @@ struct Opened {
 
 fn open_disk(disk: LogDisk, mode: WriterMode) -> Result<Opened, OpenLogError> {
     let database = Arc::new(LogDatabase::open(disk, 1, || 42)?);
-    let writer = Arc::new(LogWriter::start(Arc::clone(&database), mode).unwrap());
-    let store = LogStore::open(&database, &writer, 0)?;
+    let writer = Arc::new(LogWriter::start(Arc::clone(&database), &mode).unwrap());
+    let store = LogStore::open(&database, &writer, 0, 16 << 20)?;
     Ok(Opened {
         store,
         writer,
@@ -249,7 +250,7 @@ impl StorageBackend for Platter {
 
 #[tokio::test]
 async fn a_failed_sync_is_final_and_acknowledges_nothing() {
-    for mode in [WriterMode::Thread, WriterMode::Inline] {
+    for mode in [WriterMode::Thread, WriterMode::Task(Pace::instant())] {
         let platter = Platter::default();
         let Opened {
             mut store, writer, ..
@@ -269,7 +270,7 @@ async fn what_waits_together_shares_one_sync_and_the_newest_hears_first() {
     let platter = Platter::default();
     let Opened {
         mut store, writer, ..
-    } = open_disk(platter.disk(), WriterMode::Inline).unwrap();
+    } = open_disk(platter.disk(), WriterMode::Task(Pace::instant())).unwrap();
     let before = platter.syncs.load(Ordering::SeqCst);
     let order = Arc::new(Mutex::new(Vec::new()));
     for number in 0..10u64 {
@@ -296,14 +297,16 @@ async fn what_waits_together_shares_one_sync_and_the_newest_hears_first() {
 #[tokio::test]
 async fn a_saved_commit_index_costs_no_sync_of_its_own() {
     let platter = Platter::default();
-    let Opened { mut store, .. } = open_disk(platter.disk(), WriterMode::Inline).unwrap();
+    let Opened { mut store, .. } =
+        open_disk(platter.disk(), WriterMode::Task(Pace::instant())).unwrap();
     fill(&mut store, 1, 0..3).await;
     let before = platter.syncs.load(Ordering::SeqCst);
     store.save_committed(Some(log_id(1, 1))).await.unwrap();
     assert_eq!(platter.syncs.load(Ordering::SeqCst), before);
     fill(&mut store, 1, 3..4).await;
     drop(store);
-    let Opened { mut store, .. } = open_disk(platter.disk(), WriterMode::Inline).unwrap();
+    let Opened { mut store, .. } =
+        open_disk(platter.disk(), WriterMode::Task(Pace::instant())).unwrap();
     assert_eq!(store.read_committed().await.unwrap(), Some(log_id(1, 1)));
 }
 
@@ -311,7 +314,8 @@ async fn a_saved_commit_index_costs_no_sync_of_its_own() {
 async fn no_flipped_byte_is_ever_served() {
     let platter = Platter::default();
     {
-        let Opened { mut store, .. } = open_disk(platter.disk(), WriterMode::Inline).unwrap();
+        let Opened { mut store, .. } =
+            open_disk(platter.disk(), WriterMode::Task(Pace::instant())).unwrap();
         fill(&mut store, 1, 0..200).await;
         store.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
     }
@@ -321,7 +325,7 @@ async fn no_flipped_byte_is_ever_served() {
         let flipped = Platter::default();
         *flipped.bytes.lock().unwrap() = original.clone();
         flipped.bytes.lock().unwrap()[offset] ^= 0x10;
-        match open_disk(flipped.disk(), WriterMode::Inline) {
+        match open_disk(flipped.disk(), WriterMode::Task(Pace::instant())) {
             // The byte was in unused space.
             Ok(Opened { mut store, .. }) => {
                 let entries = store.reader().try_get_log_entries(..).await.unwrap();
@@ -399,7 +403,7 @@ async fn a_log_that_lost_an_acknowledged_write_is_refused() {
         mut store,
         writer,
         database,
-    } = open_disk(disk(), WriterMode::Inline).unwrap();
+    } = open_disk(disk(), WriterMode::Task(Pace::instant())).unwrap();
     fill(&mut store, 1, 0..30).await;
     let older = platter.bytes.lock().unwrap().clone();
     fill(&mut store, 1, 30..31).await;
@@ -412,7 +416,7 @@ async fn a_log_that_lost_an_acknowledged_write_is_refused() {
     };
     let mut silently_lost = 0;
     *platter.bytes.lock().unwrap() = newer.clone();
-    drop(open_disk(disk(), WriterMode::Inline).unwrap());
+    drop(open_disk(disk(), WriterMode::Task(Pace::instant())).unwrap());
 
     // The header names the newest commit, but one page of it is as it was before.
     let mut damaged = 0;
@@ -424,11 +428,13 @@ async fn a_log_that_lost_an_acknowledged_write_is_refused() {
         let mut bytes = newer.clone();
         bytes[range.start + 64] ^= 1;
         *platter.bytes.lock().unwrap() = bytes.clone();
-        if let Ok(Opened { mut store, .. }) = open_disk(unmarked(), WriterMode::Inline) {
+        if let Ok(Opened { mut store, .. }) =
+            open_disk(unmarked(), WriterMode::Task(Pace::instant()))
+        {
             silently_lost += usize::from(indexes(&mut store).await.len() == 30);
         }
         *platter.bytes.lock().unwrap() = bytes;
-        match open_disk(disk(), WriterMode::Inline) {
+        match open_disk(disk(), WriterMode::Task(Pace::instant())) {
             Ok(Opened { mut store, .. }) => {
                 assert_eq!(indexes(&mut store).await.len(), 31, "page {page}");
             }

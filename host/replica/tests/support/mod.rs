@@ -45,6 +45,7 @@ pub fn config(id: NodeId, address: &str, directory: &Path) -> ReplicaConfig {
         checkpoint: CheckpointPolicy {
             bytes: 16 << 20,
             interval: Duration::from_mins(10),
+            ..CheckpointPolicy::default()
         },
         propose: ProposeLimits::default(),
         founding: Founding {

@@ -1,0 +1,114 @@
+//! What a node stands on: everything it takes from the machine it runs on. A simulator brings its
+//! own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hostd_machine::{Engine, Machine, OpenError};
+use hostd_pki::{Credentials, Identity};
+use hostd_protocol::TimeNs;
+use hostd_replica::{
+    CheckpointPolicy, Clock, Entropy, LogDisk, WriterMode, once_free, open_database,
+};
+
+use crate::config::{Config, Pki};
+use crate::data_dir::{DataDir, STATE_FILE};
+use crate::node::StartError;
+
+/// How much the state's file grows at once.
+const STATE_GROWTH_BYTES: u64 = 1 << 20;
+
+/// Disk, network, clock, entropy and threads of a node.
+pub struct Ground {
+    /// The node's own certificate and key.
+    pub credentials: Credentials,
+    /// Where clients and peers connect, and from where peers are dialled.
+    pub endpoint: quinn::Endpoint,
+    /// The machine, open.
+    pub machine: Machine,
+    /// The log's files.
+    pub log: LogDisk,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Unpredictable bytes.
+    pub entropy: Entropy,
+    /// Threads, or tasks.
+    pub mode: WriterMode,
+    /// When checkpoints are made.
+    pub checkpoint: CheckpointPolicy,
+    /// The node's directory: files are named after it, and snapshots are received in it.
+    pub directory: PathBuf,
+}
+
+impl Ground {
+    /// The operating system's files, sockets, clock and entropy, and the lock on the files.
+    pub(crate) async fn of_system(
+        config: &Config,
+        engine: Arc<Engine>,
+    ) -> Result<(Self, DataDir), StartError> {
+        let credentials = credentials(config)?;
+        let data = DataDir::open(&config.data, config.node_id)?;
+        let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+        if !config.sync {
+            tracing::warn!(
+                "--no-sync: writes are acknowledged before they are on disk; a power failure can lose them"
+            );
+        }
+        let state_file = data.file(STATE_FILE);
+        let damaged = |error: OpenError| StartError::State {
+            path: state_file.clone(),
+            node: config.node_id,
+            detail: error.to_string(),
+        };
+        let backend = once_free(|| open_database(&state_file, config.sync, STATE_GROWTH_BYTES))
+            .await
+            .map_err(|error| damaged(OpenError::Storage(error.to_string())))?;
+        let machine = Machine::open(engine, backend).map_err(damaged)?;
+        let log = once_free(|| LogDisk::open(data.path(), config.sync))
+            .await
+            .map_err(|error| StartError::Log {
+                node: config.node_id,
+                detail: error.to_string(),
+            })?;
+        let ground = Self {
+            credentials,
+            endpoint,
+            machine,
+            log,
+            clock: Arc::new(wall_clock),
+            entropy: Arc::new(|bytes: &mut [u8]| {
+                getrandom::fill(bytes).expect("the operating system has entropy");
+            }),
+            mode: WriterMode::Thread,
+            checkpoint: CheckpointPolicy::default(),
+            directory: data.path().to_owned(),
+        };
+        Ok((ground, data))
+    }
+}
+
+fn credentials(config: &Config) -> Result<Credentials, StartError> {
+    let credentials = match &config.pki {
+        Pki::Directory(directory) => hostd_pki::provision(directory, config.node_id)?,
+        Pki::Files { ca, cert, key } => Credentials::load(ca, cert, key)?,
+    };
+    for warning in credentials.warnings() {
+        tracing::warn!("{warning}");
+    }
+    match credentials.identity() {
+        Identity::Node { id, .. } if *id == config.node_id => Ok(credentials),
+        found => Err(StartError::WrongCertificate {
+            found: found.clone(),
+            node: config.node_id,
+        }),
+    }
+}
+
+/// The operating system's wall clock. Before 1970 it reads 0; the replicated clock rises all the
+/// same.
+fn wall_clock() -> TimeNs {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as TimeNs)
+}

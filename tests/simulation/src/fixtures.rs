@@ -1,0 +1,84 @@
+//! What all runs share and none changes: the engine, the compiled plugins, the certificates.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use hostd::PluginFile;
+use hostd_client::Credentials;
+use hostd_machine::Engine;
+
+use crate::entropy;
+use crate::pki::Pki;
+
+/// The highest number that a node can have in a simulation.
+pub const NODES_MAX: u64 = 24;
+
+/// The name that all clients have.
+pub const CLIENT: &str = "simulated-client";
+
+/// What all runs share.
+#[derive(Clone)]
+pub struct Fixtures {
+    /// Compiles and runs plugins.
+    pub engine: Arc<Engine>,
+    /// The plugins that every cluster has.
+    pub plugins: Vec<PluginFile>,
+    /// By number.
+    pub nodes: BTreeMap<u64, Credentials>,
+    /// The clients' certificate.
+    pub client: Credentials,
+    /// For what a node keeps beside its databases.
+    pub directory: PathBuf,
+}
+
+impl std::fmt::Debug for Fixtures {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Fixtures").finish_non_exhaustive()
+    }
+}
+
+impl Fixtures {
+    /// Compiles the plugins of a directory and makes certificates in another.
+    pub fn prepare(plugins: &Path, directory: &Path) -> Result<Self> {
+        let files: Vec<PathBuf> = ["ticket", "kv", "hostile"]
+            .iter()
+            .map(|name| plugins.join(format!("{name}.wasm")))
+            .collect();
+        if let Some(missing) = files.iter().find(|file| !file.exists()) {
+            return Err(anyhow!(
+                "{} is missing; make it with: cargo xtask plugins",
+                missing.display()
+            ));
+        }
+        let engine = Arc::new(Engine::new()?);
+        let plugins = hostd::load_plugins(&engine, &files)?;
+        let (nodes, client) = certificates(directory)?;
+        Ok(Self {
+            engine,
+            plugins,
+            nodes,
+            client,
+            directory: directory.to_owned(),
+        })
+    }
+}
+
+/// The same in every process: keys and signatures decide how long a handshake's datagrams are.
+fn certificates(directory: &Path) -> Result<(BTreeMap<u64, Credentials>, Credentials)> {
+    let directory = directory.to_owned();
+    let make = move || {
+        entropy::decide(0);
+        let pki = Pki::create(&directory)?;
+        let nodes = (1..=NODES_MAX)
+            .map(|id| Ok((id, pki.node(id)?)))
+            .collect::<Result<_>>()?;
+        Ok((nodes, pki.client(CLIENT)?))
+    };
+    std::thread::spawn(make)
+        .join()
+        .map_err(|_| anyhow!("panicked"))
+        .flatten()
+        .context("making certificates")
+}
