@@ -5,7 +5,10 @@
 use hostd_machine::Position;
 use openraft::EntryPayload;
 
-use crate::types::{LogEntry, Vote, term_and_index};
+use crate::{
+    log_store::Change,
+    types::{LogEntry, Vote, term_and_index},
+};
 
 /// The events' target.
 pub(crate) const TARGET: &str = "hostd_observed";
@@ -37,6 +40,27 @@ pub(crate) fn appended(entry: &LogEntry) {
     if listening() {
         let (term, index) = term_and_index(&entry.log_id);
         tracing::trace!(target: TARGET, term, index, content = content(entry), "appended");
+    }
+}
+
+/// What is to be told of changes once they are durable: the first index that was cut off, if any
+/// was, and the indexes that were written, in order.
+pub(crate) fn told_when_durable(changes: &[Change]) -> Vec<(&'static str, u64)> {
+    if !listening() {
+        return Vec::new();
+    }
+    let told = |change: &Change| match change {
+        Change::Put { record, .. } => Some(("durable", record.index)),
+        Change::Truncate { from, .. } => Some(("truncated", *from)),
+        _ => None,
+    };
+    changes.iter().filter_map(told).collect()
+}
+
+/// Changes are durable.
+pub(crate) fn durable(told: Vec<(&'static str, u64)>) {
+    for (what, index) in told {
+        tracing::trace!(target: TARGET, index, "{what}");
     }
 }
 

@@ -8,11 +8,11 @@ use rand_pcg::Pcg64Mcg;
 /// A stream of decisions. Parts of a simulation draw from streams of their own, so that one that
 /// draws more or less does not change what the others draw.
 #[derive(Clone, Debug)]
-pub struct Chance(Pcg64Mcg);
+pub(crate) struct Chance(Pcg64Mcg);
 
 impl Chance {
     /// The stream of `name` in the simulation of `seed`.
-    pub fn new(seed: u64, name: &str) -> Self {
+    pub(crate) fn new(seed: u64, name: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
         hasher.update(name.as_bytes());
@@ -22,37 +22,37 @@ impl Chance {
     }
 
     /// Any number.
-    pub fn any(&mut self) -> u64 {
+    pub(crate) fn any(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A number below `limit`, or 0 when `limit` is 0. Modulo is fair enough for limits this small.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.any() % limit.max(1)
     }
 
     /// A number in a range.
-    pub fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+    pub(crate) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         range.start() + self.below(range.end() - range.start() + 1)
     }
 
     /// True this many times in a million.
-    pub fn ppm(&mut self, parts: u32) -> bool {
+    pub(crate) fn ppm(&mut self, parts: u32) -> bool {
         parts > 0 && self.below(1_000_000) < u64::from(parts)
     }
 
     /// True `percent` times in a hundred.
-    pub fn percent(&mut self, percent: u32) -> bool {
+    pub(crate) fn percent(&mut self, percent: u32) -> bool {
         self.ppm(percent * 10_000)
     }
 
     /// One of several.
-    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         choices.get(usize::try_from(self.below(choices.len() as u64)).unwrap_or(0))
     }
 
     /// Fills a buffer.
-    pub fn fill(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }
 }

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// From now on this thread's entropy follows from `seed`.
-pub fn decide(seed: u64) {
+pub(crate) fn decide(seed: u64) {
     STATE.set(Some(seed));
 }
 

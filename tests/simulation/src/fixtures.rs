@@ -13,24 +13,24 @@ use crate::entropy;
 use crate::pki::Pki;
 
 /// The highest number that a node can have in a simulation.
-pub const NODES_MAX: u64 = 24;
+pub(crate) const NODES_MAX: u64 = 24;
 
 /// The name that all clients have.
-pub const CLIENT: &str = "simulated-client";
+pub(crate) const CLIENT: &str = "simulated-client";
 
 /// What all runs share.
 #[derive(Clone)]
-pub struct Fixtures {
+pub(crate) struct Fixtures {
     /// Compiles and runs plugins.
-    pub engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     /// The plugins that every cluster has.
-    pub plugins: Vec<PluginFile>,
+    pub(crate) plugins: Vec<PluginFile>,
     /// By number.
-    pub nodes: BTreeMap<u64, Credentials>,
+    pub(crate) nodes: BTreeMap<u64, Credentials>,
     /// The clients' certificate.
-    pub client: Credentials,
+    pub(crate) client: Credentials,
     /// For what a node keeps beside its databases.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl std::fmt::Debug for Fixtures {
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Fixtures {
 
 impl Fixtures {
     /// Compiles the plugins of a directory and makes certificates in another.
-    pub fn prepare(plugins: &Path, directory: &Path) -> Result<Self> {
+    pub(crate) fn prepare(plugins: &Path, directory: &Path) -> Result<Self> {
         let files: Vec<PathBuf> = ["ticket", "kv", "hostile"]
             .iter()
             .map(|name| plugins.join(format!("{name}.wasm")))

@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A runtime whose time passes only when it is told to.
 #[derive(Debug)]
-pub struct Host {
+pub(crate) struct Host {
     runtime: Runtime,
     /// Time that passed while it did not run, to be caught up at once.
     missed: Duration,
@@ -15,7 +15,7 @@ pub struct Host {
 
 impl Host {
     /// A computer with nothing to do.
-    pub fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -27,18 +27,18 @@ impl Host {
     }
 
     /// Gives it something to do.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(work);
     }
 
     /// Calls a function with the runtime around it.
-    pub fn enter<T>(&self, function: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, function: impl FnOnce() -> T) -> T {
         let _entered = self.runtime.enter();
         function()
     }
 
     /// Lets `time` pass, and everything happen that happens in it.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let missed = std::mem::take(&mut self.missed);
         self.runtime.block_on(async {
             if !missed.is_zero() {
@@ -50,7 +50,7 @@ impl Host {
 
     /// Lets `time` pass without anything happening, as on a computer that is stopped: what was due
     /// happens late.
-    pub fn stall(&mut self, time: Duration) {
+    pub(crate) fn stall(&mut self, time: Duration) {
         self.missed += time;
     }
 }

@@ -20,25 +20,25 @@ use crate::process::Process;
 use crate::trace::Trace;
 
 /// Name of the state's database on a node's disk.
-pub const STATE_FILE: &str = "state.redb";
+pub(crate) const STATE_FILE: &str = "state.redb";
 /// Name of the log's database.
-pub const LOG: &str = LOG_FILE;
+pub(crate) const LOG: &str = LOG_FILE;
 
 /// A node of the simulated cluster.
 #[derive(Debug)]
-pub struct SimNode {
+pub(crate) struct SimNode {
     /// Its number.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Its disk, which outlives its processes.
-    pub disk: Disk,
+    pub(crate) disk: Disk,
     /// Its wall clock.
-    pub clock: WallClock,
+    pub(crate) clock: WallClock,
     /// How fast its clocks run, in parts per million of the right speed.
-    pub speed_ppm: u64,
+    pub(crate) speed_ppm: u64,
     /// How it comes to a cluster.
-    pub formation: Formation,
+    pub(crate) formation: Formation,
     /// When checkpoints are made.
-    pub checkpoint: CheckpointPolicy,
+    pub(crate) checkpoint: CheckpointPolicy,
     running: Option<Running>,
     /// Random decisions of this node's process.
     chance: Arc<Mutex<Chance>>,
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Report {
 
 /// How a process ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It was asked to stop.
     Stopped,
     /// It did not start; the reason.
@@ -85,7 +85,7 @@ pub enum Exit {
 
 /// How a process is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
+pub(crate) enum Death {
     /// The process alone: what it wrote is all there.
     Process,
     /// The whole computer: what it wrote and did not sync is uncertain.
@@ -94,7 +94,7 @@ pub enum Death {
 
 impl SimNode {
     /// A node that is off, with an empty disk.
-    pub fn new(
+    pub(crate) fn new(
         id: u64,
         seed: u64,
         disk: Disk,
@@ -116,23 +116,23 @@ impl SimNode {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         node_address(self.id)
     }
 
     /// Whether a process runs, paused or not.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.running.is_some()
     }
 
     /// Whether its process said that it is ready.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let running = self.running.as_ref();
         running.is_some_and(|running| lock(&running.report).node.is_some())
     }
 
     /// Starts a process. It must be off.
-    pub fn start(&mut self, fixtures: &Fixtures, net: &Net) -> std::io::Result<()> {
+    pub(crate) fn start(&mut self, fixtures: &Fixtures, net: &Net) -> std::io::Result<()> {
         assert!(self.running.is_none(), "node {} runs already", self.id);
         let host = Host::new()?;
         let process = Process::new();
@@ -171,7 +171,7 @@ impl SimNode {
     }
 
     /// A millisecond passes here. Returns how the process ended, if it did.
-    pub fn tick(&mut self) -> Option<Exit> {
+    pub(crate) fn tick(&mut self) -> Option<Exit> {
         self.remainder_ns += self.speed_ppm;
         let ms = self.remainder_ns / 1_000_000;
         self.remainder_ns %= 1_000_000;
@@ -186,7 +186,8 @@ impl SimNode {
             return None;
         }
         if !time.is_zero() {
-            Trace::running(self.id, || running.host.run(time));
+            let process = running.process.clone();
+            Trace::running(self.id, &process, || running.host.run(time));
         }
         if running.process.is_dead() {
             return Some(Exit::Died);
@@ -202,13 +203,14 @@ impl SimNode {
     }
 
     /// Ends the process now, wherever it is. Nothing happens when it is off.
-    pub fn kill(&mut self, net: &Net, death: Death) {
+    pub(crate) fn kill(&mut self, net: &Net, death: Death) {
         let Some(running) = self.running.take() else {
             return;
         };
         running.process.kill();
         net.unbind(self.address());
-        Trace::running(self.id, || {
+        let process = running.process.clone();
+        Trace::running(self.id, &process, || {
             // The node needs its runtime around it to be dropped.
             let node = lock(&running.report).node.take();
             running.host.enter(|| drop(node));
@@ -221,21 +223,21 @@ impl SimNode {
     }
 
     /// Lets the process die after so many more effects on disk and network.
-    pub fn doom(&self, effects: u32) {
+    pub(crate) fn doom(&self, effects: u32) {
         if let Some(running) = &self.running {
             running.process.doom(effects);
         }
     }
 
     /// Stops or continues the process, as SIGSTOP and SIGCONT do.
-    pub fn pause(&mut self, paused: bool) {
+    pub(crate) fn pause(&mut self, paused: bool) {
         if let Some(running) = &mut self.running {
             running.paused = paused;
         }
     }
 
     /// Asks the process to stop, as SIGTERM does.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let Some(running) = &self.running else { return };
         let Some(node) = lock(&running.report).node.take() else {
             return;

@@ -17,14 +17,14 @@ const CLUSTER: &str = "simulated";
 
 /// Certificates for nodes and clients, in a directory.
 #[derive(Debug)]
-pub struct Pki {
+pub(crate) struct Pki {
     directory: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Pki {
     /// A new authority in an existing directory.
-    pub fn create(directory: &Path) -> Result<Self> {
+    pub(crate) fn create(directory: &Path) -> Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let mut parameters = parameters("hostd cluster simulated");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -40,7 +40,7 @@ impl Pki {
     }
 
     /// A node's certificate.
-    pub fn node(&self, id: u64) -> Result<Credentials> {
+    pub(crate) fn node(&self, id: u64) -> Result<Credentials> {
         let identity = Identity::Node {
             cluster: CLUSTER.into(),
             id,
@@ -50,7 +50,7 @@ impl Pki {
     }
 
     /// A client's certificate.
-    pub fn client(&self, name: &str) -> Result<Credentials> {
+    pub(crate) fn client(&self, name: &str) -> Result<Credentials> {
         self.issue(name, None)
     }
 

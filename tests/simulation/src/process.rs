@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 /// sent. From then on nothing that the process does reaches the world, which is the same as if it
 /// had died in the middle of whatever it was doing, at any instruction.
 #[derive(Clone, Debug)]
-pub struct Process(Arc<Life>);
+pub(crate) struct Process(Arc<Life>);
 
 #[derive(Debug)]
 struct Life {
@@ -20,7 +20,7 @@ struct Life {
 
 impl Process {
     /// A process that lives until it is killed.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Life {
             dead: AtomicBool::new(false),
             left: AtomicI64::new(-1),
@@ -28,22 +28,22 @@ impl Process {
     }
 
     /// Lets it die after so many more effects.
-    pub fn doom(&self, effects: u32) {
+    pub(crate) fn doom(&self, effects: u32) {
         self.0.left.store(i64::from(effects), Ordering::Relaxed);
     }
 
     /// Ends it now.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.0.dead.store(true, Ordering::Relaxed);
     }
 
     /// Whether it has died.
-    pub fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::Relaxed)
     }
 
     /// Whether an effect reaches the world.
-    pub fn effect(&self) -> bool {
+    pub(crate) fn effect(&self) -> bool {
         if self.is_dead() {
             return false;
         }

@@ -3,7 +3,7 @@
 //! Nodes tell what they do as `tracing` events, which the simulation receives in the thread that
 //! simulates. Events of target [`OBSERVED`] are facts for the checks; all others are for people.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,24 +14,30 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::process::Process;
+
 /// Target of events that checks read. Their fields are numbers.
-pub const OBSERVED: &str = "hostd_observed";
+pub(crate) const OBSERVED: &str = "hostd_observed";
 
 /// Lines that are kept for a report.
 const LINES_MAX: usize = 4_000;
 
 thread_local! {
-    /// Which node runs in this moment; 0 for the world around them.
-    static RUNNING: Cell<u64> = const { Cell::new(0) };
+    /// Which node runs in this moment, and its process; none for the world around them.
+    static RUNNING: RefCell<Option<(u64, Process)>> = const { RefCell::new(None) };
+}
+
+fn running() -> u64 {
+    RUNNING.with_borrow(|running| running.as_ref().map_or(0, |(id, _)| *id))
 }
 
 /// How often things happened.
 #[derive(Clone, Debug, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Counters {
     /// It happened `times` more.
-    pub fn add(&self, what: &'static str, times: u64) {
+    pub(crate) fn add(&self, what: &'static str, times: u64) {
         let mut counts = self
             .0
             .lock()
@@ -40,7 +46,7 @@ impl Counters {
     }
 
     /// All of them.
-    pub fn all(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn all(&self) -> BTreeMap<&'static str, u64> {
         self.0
             .lock()
             .expect("nothing panics while it holds the lock")
@@ -50,24 +56,24 @@ impl Counters {
 
 /// A fact for the checks: what happened, on which node, with which numbers.
 #[derive(Clone, Debug)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// The node.
-    pub node: u64,
+    pub(crate) node: u64,
     /// The event's message.
-    pub what: String,
+    pub(crate) what: String,
     numbers: BTreeMap<&'static str, u64>,
 }
 
 impl Observation {
     /// A number of the event; 0 where it has none of that name.
-    pub fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.numbers.get(name).copied().unwrap_or(0)
     }
 }
 
 /// The trace of one run. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Trace(Arc<Mutex<Inner>>);
+pub(crate) struct Trace(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -81,7 +87,7 @@ struct Inner {
 
 impl Trace {
     /// An empty trace.
-    pub fn new(loud: bool) -> Self {
+    pub(crate) fn new(loud: bool) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             now_ms: 0,
             lines: VecDeque::new(),
@@ -98,35 +104,36 @@ impl Trace {
     }
 
     /// What follows happens at this time.
-    pub fn set_time(&self, now_ms: u64) {
+    pub(crate) fn set_time(&self, now_ms: u64) {
         self.lock().now_ms = now_ms;
     }
 
     /// Something happened.
-    pub fn say(&self, text: &str) {
-        self.lock().line(RUNNING.get(), text);
+    pub(crate) fn say(&self, text: &str) {
+        self.lock().line(running(), text);
     }
 
     /// What was observed since the last call.
-    pub fn observations(&self) -> Vec<Observation> {
+    pub(crate) fn observations(&self) -> Vec<Observation> {
         std::mem::take(&mut self.lock().observations)
     }
 
     /// The last lines.
-    pub fn last_lines(&self, count: usize) -> Vec<String> {
+    pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
         let inner = self.lock();
         let skipped = inner.lines.len().saturating_sub(count);
         inner.lines.iter().skip(skipped).cloned().collect()
     }
 
     /// A hash of everything so far.
-    pub fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         self.lock().hasher.finalize().to_hex().to_string()
     }
 
-    /// Calls a function as node `id`, for whatever it tells.
-    pub fn running<T>(id: u64, function: impl FnOnce() -> T) -> T {
-        let before = RUNNING.replace(id);
+    /// Calls a function as a process of node `id`, for whatever it tells. What a dead one tells
+    /// is not heard.
+    pub(crate) fn running<T>(id: u64, process: &Process, function: impl FnOnce() -> T) -> T {
+        let before = RUNNING.replace(Some((id, process.clone())));
         let result = function();
         RUNNING.set(before);
         result
@@ -154,7 +161,7 @@ impl Inner {
 
 /// Receives the nodes' events.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     trace: Trace,
     /// Of events for people.
     level: Level,
@@ -162,7 +169,7 @@ pub struct Listener {
 
 impl Listener {
     /// Takes in what is told at `level` and above.
-    pub fn new(trace: Trace, level: Level) -> Self {
+    pub(crate) fn new(trace: Trace, level: Level) -> Self {
         Self { trace, level }
     }
 }
@@ -196,9 +203,13 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        let dead = |(_, process): &(u64, Process)| process.is_dead();
+        if RUNNING.with_borrow(|running| running.as_ref().is_some_and(dead)) {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let node = RUNNING.get();
+        let node = running();
         let mut inner = self.trace.lock();
         if event.metadata().target() == OBSERVED {
             let mut text = fields.message.clone();

@@ -10,25 +10,28 @@ use hostd_replica::CheckpointPolicy;
 use crate::chance::Chance;
 use crate::checks::Invariants;
 use crate::clock::WorldTime;
-use crate::disk::Disk;
-use crate::fixtures::Fixtures;
+use crate::disk::{Disk, DiskFaults};
+use crate::fixtures::{Fixtures, NODES_MAX};
 use crate::host::Host;
-use crate::net::Net;
+use crate::net::{Link, Net};
 use crate::node::{Death, Exit, SimNode};
+use crate::operations;
+use crate::operator::{Dialing, Mailbox, Operator};
+use crate::plan::Plan;
 use crate::trace::{Counters, Trace};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// The check that found it.
-    pub check: String,
+    pub(crate) check: String,
     /// What it found.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Violation {
     /// What a check found.
-    pub fn new(check: &str, text: impl fmt::Display) -> Self {
+    pub(crate) fn new(check: &str, text: impl fmt::Display) -> Self {
         Self {
             check: check.to_owned(),
             text: text.to_string(),
@@ -46,36 +49,52 @@ impl fmt::Display for Violation {
 type Deed = Box<dyn FnOnce(&mut World)>;
 
 /// Everything that is simulated.
-pub struct World {
+pub(crate) struct World {
     /// Decides everything.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// The right time.
-    pub time: WorldTime,
+    pub(crate) time: WorldTime,
     /// The network.
-    pub net: Net,
+    pub(crate) net: Net,
     /// Every node that was ever there and was not thrown away.
-    pub nodes: BTreeMap<u64, SimNode>,
+    pub(crate) nodes: BTreeMap<u64, SimNode>,
     /// Where clients run.
-    pub clients: Host,
+    pub(crate) clients: Host,
     /// What happened.
-    pub trace: Trace,
+    pub(crate) trace: Trace,
     /// How often.
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// What all runs share.
-    pub fixtures: Fixtures,
+    pub(crate) fixtures: Fixtures,
     /// Decisions of the world itself.
-    pub chance: Chance,
+    pub(crate) chance: Chance,
     /// Checks of what nodes tell.
-    pub invariants: Invariants,
+    pub(crate) invariants: Invariants,
     /// By the time it is due, and a number that keeps the order.
     deeds: BTreeMap<(u64, u64), Deed>,
     deeds_made: u64,
     violation: Option<Violation>,
     /// Nodes whose disk was damaged: they may refuse to start.
     damaged: BTreeMap<u64, &'static str>,
-    /// Faults that make nodes fail may be going on.
-    pub calm: bool,
+    /// Nothing goes wrong any more, so that nothing may fail.
+    pub(crate) calm: bool,
+    /// Asks for changes.
+    pub(crate) operator: Operator,
+    /// What tasks want done.
+    pub(crate) mailbox: Mailbox,
+    /// The membership is being changed by an operation.
+    pub(crate) changing: bool,
+    /// Members that the cluster begins with, and never has fewer than.
+    pub(crate) members_min: usize,
+    /// The number that the next node gets.
+    next_id: u64,
+    checkpoint: CheckpointPolicy,
+    /// The farthest that a wall clock was set forward, in all, in milliseconds.
+    pub(crate) clock_jumps_ms: u64,
 }
+
+/// Clients that workloads have.
+pub(crate) const CLIENTS: u64 = 8;
 
 impl fmt::Debug for World {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,13 +106,25 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    /// A world without nodes.
-    pub fn new(seed: u64, fixtures: Fixtures, trace: Trace) -> std::io::Result<Self> {
-        let counters = Counters::default();
-        Ok(Self {
+    /// A world with as many nodes as are said, which are on.
+    pub(crate) fn new(
+        plan: &Plan,
+        fixtures: Fixtures,
+        trace: Trace,
+        counters: Counters,
+    ) -> std::io::Result<Self> {
+        let seed = plan.seed;
+        let net = Net::new(seed, counters.clone());
+        let mailbox = Mailbox::default();
+        let dialing = Dialing {
+            net: net.clone(),
+            servers: plan.addresses(),
+            credentials: fixtures.client.clone(),
+        };
+        let mut world = Self {
             seed,
             time: WorldTime::default(),
-            net: Net::new(seed, counters.clone()),
+            net,
             nodes: BTreeMap::new(),
             clients: Host::new()?,
             trace,
@@ -106,24 +137,123 @@ impl World {
             violation: None,
             damaged: BTreeMap::new(),
             calm: false,
-        })
+            operator: Operator::new(dialing, mailbox.clone()),
+            mailbox,
+            changing: false,
+            members_min: plan.nodes as usize,
+            next_id: plan.nodes + 1,
+            checkpoint: plan.checkpoint,
+            clock_jumps_ms: 0,
+        };
+        for id in 1..=plan.nodes {
+            world.add_node(id, plan.formation(id));
+            world.start(id);
+        }
+        Ok(world)
+    }
+
+    /// How clients reach the cluster.
+    pub(crate) fn dialing(&self) -> &Dialing {
+        self.operator.dialing()
+    }
+
+    /// Everything that goes wrong ends: what is off starts, what is cut is mended. Nothing may
+    /// fail from now on.
+    pub(crate) fn heal(&mut self) {
+        self.trace.say("everything is mended");
+        self.net.heal();
+        self.net.set_usual(Link::default());
+        self.deeds.clear();
+        self.changing = false;
+        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        for id in ids {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.pause(false);
+                node.speed_ppm = 1_000_000;
+                node.disk
+                    .change_faults(|faults| *faults = DiskFaults::default());
+                if node.disk.has_flipped() {
+                    // What the process read wrong it may still have in memory.
+                    node.kill(&self.net, Death::Process);
+                }
+            }
+            self.start(id);
+        }
+        self.calm = true;
+    }
+
+    /// Whether every node runs and said that it is ready.
+    pub(crate) fn all_ready(&self) -> bool {
+        self.nodes.values().all(SimNode::is_ready)
+    }
+
+    /// Whether every node runs, and none waits to be replaced.
+    pub(crate) fn all_well(&mut self) -> bool {
+        self.unwell().is_empty()
+    }
+
+    /// Which nodes are not well.
+    pub(crate) fn unwell(&self) -> String {
+        let bad = self.nodes.values().filter(|node| !node.is_ready());
+        bad.map(|node| format!("node {}", node.id))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Whether all nodes have applied the same and have the same last checkpoint on disk.
+    pub(crate) fn agreed_on_last_checkpoint(&mut self) -> bool {
+        let mut progress = self.nodes.keys().map(|id| {
+            self.invariants
+                .progress
+                .get(id)
+                .copied()
+                .unwrap_or_default()
+        });
+        let first = progress.next();
+        progress.all(|other| Some(other) == first)
+    }
+
+    /// Whether enough nodes run for one of them to be lost.
+    pub(crate) fn healthy_voters_at_least(&self, count: usize) -> bool {
+        self.nodes.values().filter(|node| node.is_ready()).count() >= count
+    }
+
+    /// A wall clock was set.
+    pub(crate) fn note_clock_jump(&mut self, by_ms: i64) {
+        self.clock_jumps_ms += u64::try_from(by_ms).unwrap_or(0);
+    }
+
+    /// A node with a new number and an empty disk joins, if there are numbers left.
+    pub(crate) fn add_joiner(&mut self) {
+        let id = self.next_id;
+        if id > NODES_MAX {
+            return;
+        }
+        self.next_id += 1;
+        let through = self
+            .nodes
+            .values()
+            .map(|node| node.address().to_string())
+            .collect();
+        self.add_node(id, Formation::Join(through));
+        self.start(id);
     }
 
     /// Milliseconds since the beginning.
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.time.now_ms()
     }
 
     /// Adds a node, which is off.
-    pub fn add_node(&mut self, id: u64, formation: Formation, checkpoint: CheckpointPolicy) {
+    fn add_node(&mut self, id: u64, formation: Formation) {
         let disk = Disk::new(self.seed, &id.to_string(), self.counters.clone());
         let clock = self.time.wall_clock();
-        let node = SimNode::new(id, self.seed, disk, clock, formation, checkpoint);
+        let node = SimNode::new(id, self.seed, disk, clock, formation, self.checkpoint);
         self.nodes.insert(id, node);
     }
 
     /// Starts a node's process, if it is off.
-    pub fn start(&mut self, id: u64) {
+    pub(crate) fn start(&mut self, id: u64) {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
@@ -139,7 +269,7 @@ impl World {
     }
 
     /// Ends a node's process, and starts another one after a while.
-    pub fn crash(&mut self, id: u64, death: Death, off_ms: u64) {
+    pub(crate) fn crash(&mut self, id: u64, death: Death, off_ms: u64) {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
@@ -153,30 +283,30 @@ impl World {
     }
 
     /// Does something after a while.
-    pub fn later(&mut self, after_ms: u64, deed: impl FnOnce(&mut World) + 'static) {
+    pub(crate) fn later(&mut self, after_ms: u64, deed: impl FnOnce(&mut World) + 'static) {
         self.deeds_made += 1;
         let key = (self.now_ms() + after_ms, self.deeds_made);
         self.deeds.insert(key, Box::new(deed));
     }
 
     /// A promise was broken; the first one counts.
-    pub fn fail(&mut self, violation: Violation) {
+    pub(crate) fn fail(&mut self, violation: Violation) {
         self.trace.say(&format!("VIOLATION {violation}"));
         self.violation.get_or_insert(violation);
     }
 
     /// Remembers that a node's disk was damaged.
-    pub fn note_damage(&mut self, id: u64, file: &'static str) {
+    pub(crate) fn note_damage(&mut self, id: u64, file: &'static str) {
         self.damaged.insert(id, file);
     }
 
     /// Nodes that were damaged.
-    pub fn damaged(&self) -> Vec<u64> {
+    pub(crate) fn damaged(&self) -> Vec<u64> {
         self.damaged.keys().copied().collect()
     }
 
     /// A node is thrown away with its disk, as an operator does with one that cannot be repaired.
-    pub fn discard(&mut self, id: u64) {
+    pub(crate) fn discard(&mut self, id: u64) {
         if let Some(mut node) = self.nodes.remove(&id) {
             node.kill(&self.net, Death::Process);
             self.trace.say(&format!("node {id} is thrown away"));
@@ -186,7 +316,7 @@ impl World {
     }
 
     /// A millisecond passes.
-    pub fn tick(&mut self) -> Result<(), Violation> {
+    pub(crate) fn tick(&mut self) -> Result<(), Violation> {
         let now_ms = self.time.tick();
         self.trace.set_time(now_ms);
         let later = self.deeds.split_off(&(now_ms + 1, 0));
@@ -202,6 +332,9 @@ impl World {
             }
         }
         self.clients.run(Duration::from_millis(1));
+        for deed in self.mailbox.take() {
+            deed(self);
+        }
         for observation in self.trace.observations() {
             if let Err(violation) = self.invariants.observe(&observation) {
                 self.fail(violation);
@@ -211,7 +344,7 @@ impl World {
     }
 
     /// Lets time pass until something is so. Returns whether it came to be.
-    pub fn run_until(
+    pub(crate) fn run_until(
         &mut self,
         within_ms: u64,
         mut condition: impl FnMut(&mut World) -> bool,
@@ -240,7 +373,12 @@ impl World {
         node.kill(&self.net, death);
         if let Exit::Refused(reason) | Exit::Fault(reason) = &exit {
             self.counters.add("processes ended by a fault", 1);
-            if self.calm && !self.damaged.contains_key(&id) {
+            if matches!(exit, Exit::Refused(_)) && self.damaged.contains_key(&id) {
+                // As it must; and it says so. There is no use in starting it again.
+                operations::replace(self, id);
+                return;
+            }
+            if self.calm {
                 self.fail(Violation::new(
                     "faults",
                     format!("node {id} ended though nothing was wrong: {reason}"),

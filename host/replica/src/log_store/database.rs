@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     log_file::{Boxed, LogDisk, Mark},
+    observe,
     types::{LogEntry, LogId, Vote},
 };
 
@@ -252,6 +253,7 @@ impl LogDatabase {
         let mut meta = self.meta.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = meta.clone();
         next.sequence += 1;
+        let told = observe::told_when_durable(&changes);
         let transaction = self.database.begin_write().map_err(io::Error::other)?;
         {
             let mut table = transaction.open_table(ROWS).map_err(io::Error::other)?;
@@ -288,6 +290,7 @@ impl LogDatabase {
             mark.store(next.sequence)?;
         }
         *meta = next;
+        observe::durable(told);
         Ok(())
     }
 

@@ -1,19 +1,113 @@
 //! What must hold. One file for each promise.
+//!
+//! Two kinds: invariants, which read what nodes tell while they run and find a breach when it
+//! happens; and checks of what clients saw, at the end.
+
+mod agreement;
+mod checkpoints;
+mod clock;
+mod divergence;
+mod durability;
+mod elections;
+mod log_matching;
+
+use std::collections::BTreeMap;
 
 use crate::trace::Observation;
 use crate::world::Violation;
 
-/// Checks of what nodes tell while they run.
-#[derive(Debug, Default)]
-pub struct Invariants {}
+/// Reads what nodes tell.
+trait Invariant {
+    /// Its name in reports.
+    fn name(&self) -> &'static str;
+
+    /// A process of a node starts: what its memory held is gone, what its disk holds is not.
+    fn started(&mut self, _node: u64) {}
+
+    /// A node is gone for good, with its disk.
+    fn discarded(&mut self, _node: u64) {}
+
+    /// All nodes that the cluster begins with are members.
+    fn formed(&mut self) {}
+
+    /// A node told something.
+    fn observe(&mut self, observation: &Observation) -> Result<(), String>;
+}
+
+/// All invariants.
+pub(crate) struct Invariants {
+    all: Vec<Box<dyn Invariant>>,
+    /// The node that was last heard to lead, and its term.
+    pub(crate) leader: Option<(u64, u64)>,
+    /// By node: the last index applied, and the last checkpoint.
+    pub(crate) progress: BTreeMap<u64, (u64, u64)>,
+}
+
+impl std::fmt::Debug for Invariants {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Invariants").finish_non_exhaustive()
+    }
+}
+
+impl Default for Invariants {
+    fn default() -> Self {
+        Self {
+            all: vec![
+                Box::new(elections::Elections::default()),
+                Box::new(log_matching::LogMatching::default()),
+                Box::new(agreement::Agreement::default()),
+                Box::new(durability::Durability::default()),
+                Box::new(clock::Clock::default()),
+                Box::new(checkpoints::Checkpoints::default()),
+                Box::new(divergence::Divergence),
+            ],
+            leader: None,
+            progress: BTreeMap::new(),
+        }
+    }
+}
 
 impl Invariants {
-    /// A process of a node started.
-    pub fn started(&mut self, _id: u64) {}
+    /// A process of a node starts.
+    pub(crate) fn started(&mut self, node: u64) {
+        for invariant in &mut self.all {
+            invariant.started(node);
+        }
+    }
+
     /// A node is gone for good.
-    pub fn discarded(&mut self, _id: u64) {}
+    pub(crate) fn discarded(&mut self, node: u64) {
+        self.progress.remove(&node);
+        for invariant in &mut self.all {
+            invariant.discarded(node);
+        }
+    }
+
+    /// All nodes that the cluster begins with are members.
+    pub(crate) fn formed(&mut self) {
+        for invariant in &mut self.all {
+            invariant.formed();
+        }
+    }
+
     /// A node told something.
-    pub fn observe(&mut self, _observation: &Observation) -> Result<(), Violation> {
+    pub(crate) fn observe(&mut self, observation: &Observation) -> Result<(), Violation> {
+        if observation.what == "leads" {
+            self.leader = Some((observation.node, observation.number("term")));
+        }
+        let index = observation.number("index");
+        let progress = self.progress.entry(observation.node).or_default();
+        match observation.what.as_str() {
+            "applied" => progress.0 = index,
+            "checkpoint" => progress.1 = index,
+            "installed" => *progress = (index, index),
+            _ => {}
+        }
+        for invariant in &mut self.all {
+            if let Err(text) = invariant.observe(observation) {
+                return Err(Violation::new(invariant.name(), text));
+            }
+        }
         Ok(())
     }
 }

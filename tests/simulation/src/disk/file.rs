@@ -9,7 +9,7 @@ use crate::process::Process;
 
 /// A file that one process has open.
 #[derive(Debug)]
-pub struct DiskFile {
+pub(crate) struct DiskFile {
     disk: Disk,
     name: String,
     process: Process,
@@ -59,6 +59,7 @@ impl StorageBackend for DiskFile {
         };
         out.copy_from_slice(bytes);
         if !out.is_empty() && inner.chance.ppm(inner.faults.flip_ppm) {
+            inner.flipped = true;
             inner.counters.add("bits flipped in reads", 1);
             let at = inner.chance.below(out.len() as u64) as usize;
             out[at] ^= 1 << inner.chance.below(8);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use file::DiskFile;
+pub(crate) use file::DiskFile;
 
 use crate::chance::Chance;
 use crate::process::Process;
@@ -20,29 +20,30 @@ const SECTOR_BYTES: usize = 512;
 
 /// The disk of one node. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Disk(Arc<Mutex<Inner>>);
+pub(crate) struct Disk(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
     files: BTreeMap<String, File>,
     faults: DiskFaults,
+    flipped: bool,
     chance: Chance,
     counters: Counters,
 }
 
 /// What goes wrong with a disk at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiskFaults {
+pub(crate) struct DiskFaults {
     /// Writes that fail, in a million.
-    pub write_error_ppm: u32,
+    pub(crate) write_error_ppm: u32,
     /// Syncs that fail, in a million.
-    pub sync_error_ppm: u32,
+    pub(crate) sync_error_ppm: u32,
     /// Reads that give a flipped bit, in a million.
-    pub flip_ppm: u32,
+    pub(crate) flip_ppm: u32,
     /// Bytes that all files may have together; 0 for no limit.
-    pub capacity_bytes: u64,
+    pub(crate) capacity_bytes: u64,
     /// Longest time that a sync takes.
-    pub sync_ms_max: u64,
+    pub(crate) sync_ms_max: u64,
 }
 
 #[derive(Debug, Default)]
@@ -79,10 +80,11 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 
 impl Disk {
     /// An empty disk.
-    pub fn new(seed: u64, name: &str, counters: Counters) -> Self {
+    pub(crate) fn new(seed: u64, name: &str, counters: Counters) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             files: BTreeMap::new(),
             faults: DiskFaults::default(),
+            flipped: false,
             chance: Chance::new(seed, &format!("disk {name}")),
             counters,
         })))
@@ -95,14 +97,14 @@ impl Disk {
     }
 
     /// Opens a file for a process, creating it if it is missing.
-    pub fn open(&self, name: &str, process: &Process) -> DiskFile {
+    pub(crate) fn open(&self, name: &str, process: &Process) -> DiskFile {
         self.lock().files.entry(name.to_owned()).or_default();
         DiskFile::new(self.clone(), name.to_owned(), process.clone())
     }
 
     /// As [`Disk::open`], for a database, which is made whole before it gets its name, as
     /// `hostd_replica::open_database` does.
-    pub fn open_database(&self, name: &str, process: &Process) -> io::Result<DiskFile> {
+    pub(crate) fn open_database(&self, name: &str, process: &Process) -> io::Result<DiskFile> {
         if !self.lock().files.contains_key(name) {
             let scratch = Disk::new(0, name, Counters::default());
             let file = scratch.open(name, &Process::new());
@@ -120,19 +122,29 @@ impl Disk {
     }
 
     /// Changes what goes wrong.
-    pub fn change_faults(&self, change: impl FnOnce(&mut DiskFaults)) {
+    pub(crate) fn change_faults(&self, change: impl FnOnce(&mut DiskFaults)) {
         change(&mut self.lock().faults);
     }
 
+    /// What goes wrong at present.
+    pub(crate) fn faults(&self) -> DiskFaults {
+        self.lock().faults
+    }
+
+    /// Whether a read ever gave a flipped bit.
+    pub(crate) fn has_flipped(&self) -> bool {
+        self.lock().flipped
+    }
+
     /// How long the next sync takes.
-    pub fn sync_ms(&self) -> u64 {
+    pub(crate) fn sync_ms(&self) -> u64 {
         let mut inner = self.lock();
         let longest = inner.faults.sync_ms_max;
         inner.chance.within(0..=longest)
     }
 
     /// The power goes: what is not safe is kept, lost or torn.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         let inner = &mut *self.lock();
         for file in inner.files.values_mut() {
             if !file.unsafe_changes.is_empty() {
@@ -168,7 +180,7 @@ impl Disk {
     }
 
     /// The process died, but not the computer: what it wrote is all there.
-    pub fn survive(&self) {
+    pub(crate) fn survive(&self) {
         for file in self.lock().files.values_mut() {
             for change in std::mem::take(&mut file.unsafe_changes) {
                 apply(&mut file.safe, &change);
@@ -177,7 +189,7 @@ impl Disk {
     }
 
     /// Flips one bit somewhere in what is in use of a file. Returns whether there was any.
-    pub fn damage(&self, name: &str) -> bool {
+    pub(crate) fn damage(&self, name: &str) -> bool {
         let inner = &mut *self.lock();
         let Some(file) = inner.files.get_mut(name) else {
             return false;
@@ -194,13 +206,8 @@ impl Disk {
         true
     }
 
-    /// Removes every file.
-    pub fn wipe(&self) {
-        self.lock().files.clear();
-    }
-
     /// Bytes of all files.
-    pub fn used_bytes(&self) -> u64 {
+    pub(crate) fn used_bytes(&self) -> u64 {
         self.lock().used_bytes()
     }
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
-pub use socket::Socket;
+pub(crate) use socket::Socket;
 
 use crate::chance::Chance;
 use crate::process::Process;
@@ -21,17 +21,17 @@ const INBOX_MAX: usize = 2_000;
 
 /// What happens to datagrams between two hosts, in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub(crate) struct Link {
     /// Nothing passes.
-    pub cut: bool,
+    pub(crate) cut: bool,
     /// Shortest time on the way.
-    pub delay_min_ms: u64,
+    pub(crate) delay_min_ms: u64,
     /// Longest time on the way; more than the shortest means that datagrams overtake each other.
-    pub delay_max_ms: u64,
+    pub(crate) delay_max_ms: u64,
     /// Lost, in a million.
-    pub loss_ppm: u32,
+    pub(crate) loss_ppm: u32,
     /// Arriving twice, in a million.
-    pub duplicate_ppm: u32,
+    pub(crate) duplicate_ppm: u32,
 }
 
 impl Default for Link {
@@ -48,7 +48,7 @@ impl Default for Link {
 
 /// The network. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Net(Arc<Mutex<Inner>>);
+pub(crate) struct Net(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -80,7 +80,7 @@ struct Inbox {
 
 impl Net {
     /// A network on which everything arrives after a millisecond.
-    pub fn new(seed: u64, counters: Counters) -> Self {
+    pub(crate) fn new(seed: u64, counters: Counters) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             now_ms: 0,
             sequence: 0,
@@ -100,24 +100,24 @@ impl Net {
     }
 
     /// A socket at an address; one that was there before gets nothing more.
-    pub fn bind(&self, address: SocketAddr, process: Process) -> Socket {
+    pub(crate) fn bind(&self, address: SocketAddr, process: Process) -> Socket {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         self.lock().sockets.insert(address, Arc::clone(&inbox));
         Socket::new(self.clone(), address, inbox, process)
     }
 
     /// Takes the socket at an address away.
-    pub fn unbind(&self, address: SocketAddr) {
+    pub(crate) fn unbind(&self, address: SocketAddr) {
         self.lock().sockets.remove(&address);
     }
 
     /// What every link is like that nobody changed.
-    pub fn set_usual(&self, link: Link) {
+    pub(crate) fn set_usual(&self, link: Link) {
         self.lock().usual = link;
     }
 
     /// Changes the link from one host to another, in this direction only.
-    pub fn change(&self, from: IpAddr, to: IpAddr, change: impl FnOnce(&mut Link)) {
+    pub(crate) fn change(&self, from: IpAddr, to: IpAddr, change: impl FnOnce(&mut Link)) {
         let mut inner = self.lock();
         let mut link = inner.link(from, to);
         change(&mut link);
@@ -129,7 +129,7 @@ impl Net {
     }
 
     /// Every link is as usual again.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.lock().links.clear();
     }
 
@@ -161,7 +161,7 @@ impl Net {
     }
 
     /// A millisecond passes: what arrives in it is put where it belongs.
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let mut woken = Vec::new();
         {
             let mut inner = self.lock();
@@ -196,13 +196,13 @@ impl Inner {
 }
 
 /// Where node `id` listens.
-pub fn node_address(id: u64) -> SocketAddr {
+pub(crate) fn node_address(id: u64) -> SocketAddr {
     let id = u8::try_from(id).expect("a simulation has few nodes");
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, id)), 11_001)
 }
 
 /// From where client `number` dials.
-pub fn client_address(number: u64) -> SocketAddr {
+pub(crate) fn client_address(number: u64) -> SocketAddr {
     let number = u8::try_from(number).expect("a simulation has few clients");
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 1, number)), 40_000)
 }

@@ -14,7 +14,7 @@ use super::{Inbox, Net};
 use crate::process::Process;
 
 /// A socket of one process.
-pub struct Socket {
+pub(crate) struct Socket {
     net: Net,
     address: SocketAddr,
     inbox: Arc<Mutex<Inbox>>,

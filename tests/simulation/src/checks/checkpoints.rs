@@ -1,0 +1,36 @@
+//! Equal digests at equal checkpoints, on every node and in every snapshot.
+
+use std::collections::BTreeMap;
+
+use super::Invariant;
+use crate::trace::Observation;
+
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    /// By index: the digest, and the node that had it first.
+    digests: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Invariant for Checkpoints {
+    fn name(&self) -> &'static str {
+        "equal digests"
+    }
+
+    fn observe(&mut self, observation: &Observation) -> Result<(), String> {
+        if !["checkpoint", "installed"].contains(&observation.what.as_str()) {
+            return Ok(());
+        }
+        let (index, digest) = (observation.number("index"), observation.number("digest"));
+        let (known, first) = *self
+            .digests
+            .entry(index)
+            .or_insert((digest, observation.node));
+        if known != digest {
+            return Err(format!(
+                "the states of nodes {first} and {} differ at checkpoint {index}",
+                observation.node
+            ));
+        }
+        Ok(())
+    }
+}

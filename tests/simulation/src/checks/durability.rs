@@ -1,0 +1,80 @@
+//! Nothing is applied, and so nothing is acknowledged, before a majority has it on disk.
+//!
+//! How many voters there are is not told here. Once a simulated cluster has formed it never has fewer
+//! than three, so two must have each entry.
+
+use std::collections::BTreeMap;
+
+use super::Invariant;
+use crate::trace::Observation;
+
+#[derive(Debug, Default)]
+pub(super) struct Durability {
+    logs: BTreeMap<u64, Log>,
+    formed: bool,
+}
+
+/// What a node has on disk.
+#[derive(Debug, Default)]
+struct Log {
+    /// Terms of the entries that were given to the log, by index.
+    appended: BTreeMap<u64, u64>,
+    /// Those of them that are durable.
+    durable: BTreeMap<u64, u64>,
+    /// Up to here a durable snapshot has everything.
+    snapshot: u64,
+}
+
+/// Copies that an entry must have. Three voters at least.
+const COPIES: usize = 2;
+
+impl Invariant for Durability {
+    fn name(&self) -> &'static str {
+        "durability"
+    }
+
+    fn started(&mut self, node: u64) {
+        let log = self.logs.entry(node).or_default();
+        log.appended = log.durable.clone();
+    }
+
+    fn formed(&mut self) {
+        self.formed = true;
+    }
+
+    fn discarded(&mut self, node: u64) {
+        self.logs.remove(&node);
+    }
+
+    fn observe(&mut self, observation: &Observation) -> Result<(), String> {
+        let (index, term) = (observation.number("index"), observation.number("term"));
+        let log = self.logs.entry(observation.node).or_default();
+        match observation.what.as_str() {
+            "appended" => {
+                log.appended.insert(index, term);
+            }
+            "durable" => {
+                if let Some(term) = log.appended.get(&index) {
+                    log.durable.insert(index, *term);
+                }
+            }
+            "truncated" => {
+                log.durable.split_off(&index);
+            }
+            "installed" => log.snapshot = log.snapshot.max(index),
+            "applying" if self.formed => {
+                let has =
+                    |log: &Log| log.snapshot >= index || log.durable.get(&index) == Some(&term);
+                let copies = self.logs.values().filter(|log| has(log)).count();
+                if copies < COPIES {
+                    return Err(format!(
+                        "node {} applies entry {index}, which {copies} nodes have on disk",
+                        observation.node
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Whoever operates the cluster: asks it for changes through a client of its own, and acts on the
+//! answers.
+
+use std::sync::{Arc, Mutex};
+
+use hostd_client::{CallError, Client, MemberChange};
+use tokio::sync::OnceCell;
+
+use crate::net::Net;
+use crate::process::Process;
+use crate::world::World;
+
+/// What is to be done in the world because of an answer.
+type Deed = Box<dyn FnOnce(&mut World) + Send>;
+
+/// Deeds of tasks, which the world does after they ran.
+#[derive(Clone, Default)]
+pub(crate) struct Mailbox(Arc<Mutex<Vec<Deed>>>);
+
+impl Mailbox {
+    /// Has something done.
+    pub(crate) fn put(&self, deed: impl FnOnce(&mut World) + Send + 'static) {
+        self.lock().push(Box::new(deed));
+    }
+
+    /// What is to be done.
+    pub(crate) fn take(&self) -> Vec<Deed> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Deed>> {
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+/// Connects clients to the cluster.
+#[derive(Clone)]
+pub(crate) struct Dialing {
+    /// The network.
+    pub(crate) net: Net,
+    /// Addresses to begin with.
+    pub(crate) servers: Vec<String>,
+    /// The clients' certificate.
+    pub(crate) credentials: hostd_client::Credentials,
+}
+
+impl Dialing {
+    /// A client at the address of `number`. Tries until somebody answers.
+    pub(crate) async fn connect(&self, number: u64) -> Client {
+        let address = crate::net::client_address(number);
+        let socket = self.net.bind(address, Process::new());
+        let endpoint =
+            hostd_quic::bind_abstract(Arc::new(socket), None).expect("a socket that is bound");
+        loop {
+            let builder = Client::builder()
+                .servers(self.servers.clone())
+                .credentials(self.credentials.clone())
+                .endpoint(endpoint.clone());
+            if let Ok(client) = builder.connect().await {
+                return client;
+            }
+        }
+    }
+}
+
+/// The number of the operator's client.
+pub(crate) const OPERATOR: u64 = 200;
+
+/// The operator.
+#[derive(Clone)]
+pub(crate) struct Operator {
+    dialing: Dialing,
+    client: Arc<OnceCell<Client>>,
+    mailbox: Mailbox,
+}
+
+impl Operator {
+    /// An operator who has asked nothing yet.
+    pub(crate) fn new(dialing: Dialing, mailbox: Mailbox) -> Self {
+        Self {
+            dialing,
+            client: Arc::default(),
+            mailbox,
+        }
+    }
+
+    /// How it reaches the cluster.
+    pub(crate) fn dialing(&self) -> &Dialing {
+        &self.dialing
+    }
+
+    /// Asks for a change of the membership once, and does something with the answer.
+    pub(crate) fn change(
+        &self,
+        world: &World,
+        change: MemberChange,
+        then: impl FnOnce(&mut World, Result<(), CallError>) + Send + 'static,
+    ) {
+        world.trace.say(&format!("operator: {change:?}"));
+        let operator = self.clone();
+        world.clients.spawn(async move {
+            let dial = || operator.dialing.connect(OPERATOR);
+            let client = operator.client.get_or_init(dial).await;
+            let answer = client.change_member(change).await;
+            operator.mailbox.put(move |world| {
+                world.trace.say(&format!("operator hears: {answer:?}"));
+                then(world, answer);
+            });
+        });
+    }
+}
