@@ -30,6 +30,10 @@ struct Moment<'a> {
     seed: &'a [u8; 16],
 }
 
+/// The most by which one command ages what is forgotten by age. A clock that is set forward by an
+/// hour must not make the cluster forget in one moment what it promised to remember for ten minutes.
+const STEP_NS_MAX: TimeNs = 60_000_000_000;
+
 impl Machine {
     /// Applies the entry at `position`, which must follow the one before.
     ///
@@ -102,8 +106,10 @@ impl Machine {
 
     /// The replicated clock: what the leader read, corrected so that time strictly rises.
     fn advance(&mut self, leader_clock: TimeNs) -> TimeNs {
-        let now = leader_clock.max(self.system.running.time + 1);
-        self.system.running.time = now;
+        let running = &mut self.system.running;
+        let now = leader_clock.max(running.time + 1);
+        running.steady += (now - running.time).min(STEP_NS_MAX);
+        running.time = now;
         now
     }
 
@@ -139,9 +145,12 @@ impl Machine {
                 once,
             } => {
                 if let Some(once) = &once {
-                    let admitted = self
-                        .sessions
-                        .admit(once, &principal, moment.now, &self.limits);
+                    let admitted = self.sessions.admit(
+                        once,
+                        &principal,
+                        self.system.running.steady,
+                        &self.limits,
+                    );
                     match admitted {
                         Ok(Admission::Run) => {}
                         Ok(Admission::Replay(outcome)) => return Ok(outcome),
@@ -150,15 +159,15 @@ impl Machine {
                 }
                 let outcome = self.call(moment, plugin.as_deref(), &command, arguments, events)?;
                 if let Some(once) = &once {
-                    self.record(once, &principal, &outcome, moment.now);
+                    self.record(once, &principal, &outcome);
                 }
                 Ok(outcome)
             }
             Command::OpenSession { principal } => {
                 let number = self.system.running.next_session + 1;
                 self.system.running.next_session = number;
-                self.sessions
-                    .open(number, &principal, moment.now, &self.limits);
+                let steady = self.system.running.steady;
+                self.sessions.open(number, &principal, steady, &self.limits);
                 Ok(Ok(Reply::Integer(number as i64)))
             }
             Command::CloseSession { principal, session } => {
@@ -169,9 +178,10 @@ impl Machine {
         }
     }
 
-    fn record(&mut self, once: &Once, principal: &str, outcome: &Outcome, now: TimeNs) {
+    fn record(&mut self, once: &Once, principal: &str, outcome: &Outcome) {
+        let steady = self.system.running.steady;
         self.sessions
-            .record(once, principal, outcome, now, &self.limits);
+            .record(once, principal, outcome, steady, &self.limits);
     }
 
     /// Fixes what every replica must agree on. Only the first counts: two nodes may both have

@@ -38,4 +38,4 @@ pub use wasm::Engine;
 
 /// Version of hostd's own rules, part of the engine identity: fuel of host calls, generator,
 /// layout of the state. Two nodes with different rules would compute different results.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;

@@ -210,7 +210,8 @@ impl Machine {
             index: position.index,
             position: 0,
         };
-        self.sessions.sweep(self.system.running.time, &self.limits);
+        self.sessions
+            .sweep(self.system.running.steady, &self.limits);
         self.sessions.save(layers, revision)?;
         self.system.save(layers, revision);
         let changes = layers.freeze();

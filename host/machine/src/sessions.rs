@@ -2,8 +2,8 @@
 //! Theory and Practice", 2014, section 6.3).
 //!
 //! All sessions are in memory; what changed becomes rows at each checkpoint: one for each session,
-//! each of its commands and each idempotency key. Expiry and forgetting go by replicated time and
-//! replicated limits, so every node forgets the same.
+//! each of its commands and each idempotency key. Expiry and forgetting go by the replicated steady
+//! clock and replicated limits, so every node forgets the same, and none because a clock was set.
 //!
 //! A session that is forgotten early costs its client a new one. A key that is forgotten early would
 //! let its command run twice, so keys go by age alone, and new ones are refused while there is no

@@ -23,6 +23,9 @@ pub(crate) struct Founding {
 pub(crate) struct Running {
     /// Time of the last command.
     pub(crate) time: TimeNs,
+    /// Rises with `time`, but by a bounded step at each command: the clock by which retries are
+    /// remembered and forgotten.
+    pub(crate) steady: TimeNs,
     /// Fuel used by all commands since the founding. It is state so that the digest also compares
     /// fuel, which is the first thing to differ when two engines differ.
     pub(crate) fuel: u64,

@@ -460,6 +460,18 @@ fn an_idempotency_key_works_once_for_each_principal() {
 }
 
 #[test]
+fn a_clock_that_is_set_forward_makes_nobody_forget_a_key() {
+    let mut rig = Rig::new();
+    rig.follow(&Log::founded(vec![hostile()]));
+    let order = || keyed("count", "ann", Once::Key("order-7".into()));
+    let hour = 3_600_000_000_000;
+    let first = rig.command(1, order());
+    assert_eq!(rig.command(hour, order()), first);
+    rig.checkpoint(2 * hour);
+    assert_eq!(rig.command(3 * hour, order()), first);
+}
+
+#[test]
 fn a_leader_with_another_digest_is_noticed() {
     let mut rig = Rig::new();
     rig.follow(&Log::founded(vec![hostile()]));

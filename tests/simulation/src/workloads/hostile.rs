@@ -15,15 +15,18 @@ pub(super) struct Hostile {
 
 /// Commands that must be rejected, with the code they must be rejected with.
 const BAD: &[(&str, &[&str], &str)] = &[
+    ("hostile.recurse-forever", &[], "trapped"),
+    ("hostile.spin-forever", &[], "fuel_exhausted"),
+    ("hostile.allocate-forever", &[], "memory_exceeded"),
     ("hostile.panic", &[], "trapped"),
     ("hostile.unreachable", &[], "trapped"),
     ("hostile.write-out-of-bounds", &[], "trapped"),
     ("hostile.read-panic", &[], "trapped"),
-    ("hostile.recurse-forever", &[], "trapped"),
-    ("hostile.spin-forever", &[], "fuel_exhausted"),
-    ("hostile.allocate-forever", &[], "memory_exceeded"),
     ("hostile.reject", &[], "rejected"),
 ];
+
+/// The first of [`BAD`] that cost much.
+const COSTLY: usize = 3;
 
 /// Commands that differ on two nodes if anything of theirs leaks into the state.
 const FINE: &[(&str, &[&str])] = &[
@@ -62,7 +65,13 @@ impl Workload for Hostile {
                 }
                 return user;
             }
-            let Some((command, arguments, expected)) = user.chance.pick(BAD).copied() else {
+            // Taking all memory and all fuel takes the simulator's time as well.
+            let bad = if user.chance.percent(5) {
+                BAD
+            } else {
+                &BAD[COSTLY..]
+            };
+            let Some((command, arguments, expected)) = user.chance.pick(bad).copied() else {
                 return user;
             };
             match user.call(command, arguments, None).await {
