@@ -77,12 +77,14 @@ pub(crate) fn applied(position: Position, time: u64) {
     tracing::trace!(target: TARGET, index = position.index, time, "applied");
 }
 
-/// This node's vote is on disk.
+/// This node's vote is on disk: for a candidate, or, once that is known to lead, for the leader of
+/// the term.
 pub(crate) fn voted(vote: &Vote) {
     tracing::trace!(
         target: TARGET,
         term = vote.leader_id().term,
         candidate = vote.leader_id().voted_for,
+        leads = u64::from(vote.is_committed()),
         "voted"
     );
 }

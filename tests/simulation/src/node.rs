@@ -61,6 +61,7 @@ struct Report {
     node: Option<Node>,
     refused: Option<String>,
     fault: Option<String>,
+    stopping: bool,
     stopped: bool,
 }
 
@@ -196,7 +197,7 @@ impl SimNode {
         if let Some(reason) = report.refused.take() {
             return Some(Exit::Refused(reason));
         }
-        if let Some(reason) = report.fault.take() {
+        if let Some(reason) = report.fault.take().filter(|_| !report.stopping) {
             return Some(Exit::Fault(reason));
         }
         report.stopped.then_some(Exit::Stopped)
@@ -243,6 +244,7 @@ impl SimNode {
             return;
         };
         let report = Arc::clone(&running.report);
+        lock(&report).stopping = true;
         running.host.spawn(async move {
             node.shutdown().await;
             lock(&report).stopped = true;

@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 
 use hostd_client::{CallError, Client, MemberChange};
-use tokio::sync::OnceCell;
 
 use crate::net::Net;
 use crate::process::Process;
@@ -72,7 +71,8 @@ pub(crate) const OPERATOR: u64 = 200;
 #[derive(Clone)]
 pub(crate) struct Operator {
     dialing: Dialing,
-    client: Arc<OnceCell<Client>>,
+    /// One at a time: they share an address.
+    turn: Arc<tokio::sync::Mutex<()>>,
     mailbox: Mailbox,
 }
 
@@ -81,7 +81,7 @@ impl Operator {
     pub(crate) fn new(dialing: Dialing, mailbox: Mailbox) -> Self {
         Self {
             dialing,
-            client: Arc::default(),
+            turn: Arc::default(),
             mailbox,
         }
     }
@@ -100,10 +100,17 @@ impl Operator {
     ) {
         world.trace.say(&format!("operator: {change:?}"));
         let operator = self.clone();
+        // Whoever operates a cluster knows its nodes.
+        let dialing = Dialing {
+            servers: world.addresses(),
+            ..self.dialing.clone()
+        };
         world.clients.spawn(async move {
-            let dial = || operator.dialing.connect(OPERATOR);
-            let client = operator.client.get_or_init(dial).await;
+            let turn = operator.turn.lock().await;
+            let client = dialing.connect(OPERATOR).await;
             let answer = client.change_member(change).await;
+            client.close().await;
+            drop(turn);
             operator.mailbox.put(move |world| {
                 world.trace.say(&format!("operator hears: {answer:?}"));
                 then(world, answer);

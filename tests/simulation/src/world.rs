@@ -213,14 +213,22 @@ impl World {
         progress.all(|other| Some(other) == first)
     }
 
-    /// Whether enough nodes run for one of them to be lost.
-    pub(crate) fn healthy_voters_at_least(&self, count: usize) -> bool {
-        self.nodes.values().filter(|node| node.is_ready()).count() >= count
+    /// Whether a disk may be damaged: what a majority has lost nobody has, so one at a time, while
+    /// enough others are well.
+    pub(crate) fn may_damage(&self) -> bool {
+        self.damaged.is_empty()
+            && self.nodes.values().filter(|node| node.is_ready()).count() >= self.members_min
     }
 
     /// A wall clock was set.
     pub(crate) fn note_clock_jump(&mut self, by_ms: i64) {
         self.clock_jumps_ms += u64::try_from(by_ms).unwrap_or(0);
+    }
+
+    /// Where the nodes listen.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let nodes = self.nodes.values();
+        nodes.map(|node| node.address().to_string()).collect()
     }
 
     /// A node with a new number and an empty disk joins, if there are numbers left.
@@ -230,12 +238,7 @@ impl World {
             return;
         }
         self.next_id += 1;
-        let through = self
-            .nodes
-            .values()
-            .map(|node| node.address().to_string())
-            .collect();
-        self.add_node(id, Formation::Join(through));
+        self.add_node(id, Formation::Join(self.addresses()));
         self.start(id);
     }
 

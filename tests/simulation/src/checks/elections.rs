@@ -41,7 +41,9 @@ impl Invariant for Elections {
                             "node {node} votes in term {term} after it voted in term {before_term}"
                         ));
                     }
-                    if term == before_term && candidate != before_candidate {
+                    // That another candidate has won is something else than voting for it.
+                    let won = observation.number("leads") == 1;
+                    if term == before_term && candidate != before_candidate && !won {
                         return Err(format!(
                             "node {node} votes for {before_candidate} and for {candidate} in term {term}"
                         ));

@@ -6,8 +6,7 @@ use crate::node::{Death, LOG, STATE_FILE};
 use crate::world::World;
 
 fn damage(world: &mut World, chance: &mut Chance, for_ms: u64, file: &'static str) {
-    // What a majority has lost nobody has: one damaged disk at a time.
-    if !world.damaged().is_empty() || !world.healthy_voters_at_least(3) {
+    if !world.may_damage() {
         return;
     }
     let Some(id) = somebody(world, chance, false) else {

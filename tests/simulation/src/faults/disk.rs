@@ -158,8 +158,13 @@ impl Fault for FlippedReads {
     }
 
     fn begin(&self, world: &mut World, chance: &mut Chance, for_ms: u64) {
+        // redb repairs what it believes to be damaged, so a wrong read can do lasting damage.
+        if !world.may_damage() {
+            return;
+        }
         let ppm = chance.within(1_000..=50_000) as u32;
         if let Some(id) = somebody(world, chance, false) {
+            world.note_damage(id, "a file");
             faulty_for(
                 world,
                 id,
