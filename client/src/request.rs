@@ -171,6 +171,12 @@ impl Attempts<'_> {
         match route {
             Ok(route) => {
                 set_timeout(request, self.deadline);
+                if hostd_planted::active(hostd_planted::Bug::RetryWithoutNumber)
+                    && self.sends > 0
+                    && let Request::Call(call) = request
+                {
+                    call.once = None;
+                }
                 match route.link.send(request) {
                     Ok(pending) => {
                         self.sends += 1;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostd_machine::{Budget, Fault, View, Views};
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
     Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, RejectionCode,
     Reply, Request, Response,
@@ -61,7 +62,10 @@ impl Service {
                     arguments,
                     once,
                 };
-                Ok(self.replica.write(command, deadline).await??)
+                match self.replica.write(command, deadline).await {
+                    Err(_) if planted::active(Bug::AckUnknown) => Ok(Reply::Integer(1)),
+                    outcome => Ok(outcome??),
+                }
             }
             Access::Read => {
                 if call.consistency == Consistency::Linearizable && !self.open_reads {

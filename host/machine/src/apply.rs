@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{
     ARGUMENTS_MAX, Access, Batch, Command, EngineIdentity, Entry, Limits, Once, Outcome, Rejection,
@@ -45,7 +46,7 @@ impl Machine {
             Some(last) => position.index == last.index + 1,
             None => position.index <= 1,
         };
-        if !follows {
+        if !follows && !planted::active(Bug::ApplyTwice) {
             return Err(Fault::Misuse(format!(
                 "entry {} applied after {:?}",
                 position.index, self.position
@@ -68,7 +69,9 @@ impl Machine {
             Input::Entry(Entry::Checkpoint { time, previous }) => {
                 self.advance(time);
                 applied.diverged = self.differs(previous.as_ref());
-                self.instances.clear();
+                if !planted::active(Bug::KeepGuestMemory) {
+                    self.instances.clear();
+                }
                 applied.flush = Some(self.freeze(position)?);
             }
         }
@@ -107,8 +110,12 @@ impl Machine {
     /// The replicated clock: what the leader read, corrected so that time strictly rises.
     fn advance(&mut self, leader_clock: TimeNs) -> TimeNs {
         let running = &mut self.system.running;
-        let now = leader_clock.max(running.time + 1);
-        running.steady += (now - running.time).min(STEP_NS_MAX);
+        let now = if planted::active(Bug::TimeFalls) {
+            leader_clock
+        } else {
+            leader_clock.max(running.time + 1)
+        };
+        running.steady += now.saturating_sub(running.time).min(STEP_NS_MAX);
         running.time = now;
         now
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{Entry, Limits, Outcome, TimeNs};
 use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
@@ -164,7 +165,11 @@ impl Machine {
             engine: Arc::clone(&self.engine),
             position: self.position,
             checkpoint: self.checkpoint,
-            time: self.system.running.time,
+            time: if planted::active(Bug::QueriesAhead) {
+                self.system.running.time + 2_000_000_000
+            } else {
+                self.system.running.time
+            },
             next_timer: self.next_timer,
             layers: self.layers().clone(),
             catalogue: Arc::clone(&self.catalogue),

@@ -2,6 +2,7 @@
 //! Space-Efficient Statistically Good Algorithms for Random Number Generation", 2014), seeded
 //! anew for every command.
 
+use hostd_planted::{self as planted, Bug};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -17,6 +18,11 @@ impl Generator {
         hasher.update(batch_seed);
         hasher.update(&position.to_le_bytes());
         hasher.update(&step.to_le_bytes());
+        if planted::active(Bug::OwnRandom) {
+            use std::sync::atomic::{AtomicU64, Ordering};
+            static DRAWN: AtomicU64 = AtomicU64::new(0);
+            hasher.update(&DRAWN.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        }
         Self(Pcg64::from_seed(*hasher.finalize().as_bytes()))
     }
 

@@ -3,13 +3,14 @@
 //! Chunks are postcard-encoded [`Chunk`]s: one head, the rows in key order, one end with the
 //! digest. Neither side ever holds more than one chunk.
 
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::codec;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Fault;
 use crate::machine::{Machine, Position};
-use crate::store::{Checkpoint, Row, StateDigest, database};
+use crate::store::{Checkpoint, Row, StateDigest, Table, database};
 
 /// Size from which a chunk is handed over.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -106,6 +107,9 @@ impl SnapshotReader {
         while bytes < CHUNK_BYTES {
             let Some(item) = self.rows.next() else { break };
             let (key, row) = item?;
+            if left_out(key.value()) {
+                continue;
+            }
             // A damaged row must not travel.
             Row::decode(key.value(), row.value())?;
             bytes += key.value().len() + row.value().len();
@@ -147,6 +151,18 @@ impl Iterator for SnapshotReader {
             }),
         )
     }
+}
+
+/// Rows that a planted bug leaves out: none, in a build that is used.
+fn left_out(key: &[u8]) -> bool {
+    let of = |bug, tables: [Table; 2]| {
+        planted::active(bug)
+            && tables
+                .iter()
+                .any(|table| key.first() == Some(&(*table as u8)))
+    };
+    of(Bug::ForgetSessions, [Table::Session, Table::OnceKey])
+        || of(Bug::ForgetTimers, [Table::TimerByTime, Table::TimerById])
 }
 
 impl Machine {
@@ -229,7 +245,11 @@ impl Machine {
                         rows,
                         digest: expected,
                     } => {
-                        if rows != written || expected != digest.to_bytes() {
+                        if planted::active(Bug::ForgetSessions)
+                            || planted::active(Bug::ForgetTimers)
+                        {
+                            digest = StateDigest::from_bytes(&expected);
+                        } else if rows != written || expected != digest.to_bytes() {
                             return Err(damaged("its rows do not add up to its digest"));
                         }
                         break;

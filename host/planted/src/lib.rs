@@ -11,75 +11,81 @@
 pub enum Bug {
     /// The log reports a write as durable before it is committed.
     AckBeforeFsync,
-    /// A read answers from local state without asking a majority.
-    SkipReadIndex,
-    /// A follower does not wait until it has applied what a read must see.
-    ReadBeforeApply,
-    /// After a restart the first entries are applied to a state that has them already.
-    ApplyTwice,
+    /// The log's commits are not synced.
+    SkipSync,
+    /// The mark of a commit is written before the commit.
+    MarkFirst,
+    /// What a new leader cuts off stays on disk.
+    SkipTruncate,
     /// A vote is not written to disk.
     ForgetVote,
-    /// Guest memory outlives a checkpoint.
-    KeepGuestMemory,
-    /// The client numbers two writes alike.
-    ReuseSequence,
-    /// A snapshot lacks the sessions.
-    ForgetSessions,
-    /// A snapshot lacks the timers.
-    ForgetTimers,
+    /// The leader answers reads without asking a majority.
+    SkipReadIndex,
+    /// A follower answers reads without asking the leader.
+    FollowerReads,
+    /// A read does not wait until the node has applied what it must see.
+    ReadBeforeApply,
+    /// The replies of commands that shared an entry are mixed up.
+    SwapReplies,
     /// The log is purged up to the last applied entry instead of the last durable checkpoint.
     PurgeTooFar,
-    /// A command that traps keeps its writes.
-    KeepTrappedWrites,
+    /// After a restart the last entry of the checkpoint is applied again.
+    ApplyTwice,
+    /// Guest memory outlives a checkpoint.
+    KeepGuestMemory,
     /// The leader's clock is taken as it is, even when it reads earlier than before.
     TimeFalls,
-    /// A joining learner is made a voter at once, with an empty log.
-    PromoteEarly,
-    /// A truncated entry stays in the log.
-    SkipTruncate,
-    /// A retry of a command that was rejected runs again.
-    ForgetRejections,
-    /// A deadline is kept by the node's own clock instead of replicated time.
-    ExpireByOwnClock,
+    /// A command that traps keeps its writes.
+    KeepTrappedWrites,
+    /// A checkpoint's position is committed before its data.
+    SplitCheckpoint,
+    /// A checkpoint leaves removed keys on disk.
+    FlushSkipsDeletes,
+    /// A snapshot lacks sessions and idempotency keys.
+    ForgetSessions,
+    /// A snapshot lacks timers.
+    ForgetTimers,
     /// A random number that is each node's own reaches the state.
     OwnRandom,
-    /// A checkpoint's flush leaves out removed keys.
-    FlushSkipsDeletes,
-    /// A write whose outcome is unknown is proposed again without a number.
-    RetryUnknown,
-    /// A write is acknowledged when it is proposed, not when it is applied.
-    AckBeforeApply,
-    /// A snapshot is installed although the state is newer.
-    InstallOlder,
-    /// Damaged rows of the log are not noticed.
-    TrustDamagedRows,
+    /// Queries see a time that has not come.
+    QueriesAhead,
+    /// A damaged state is not noticed when it is opened.
+    TrustDisk,
+    /// The client numbers two writes alike.
+    ReuseSequence,
+    /// The client sends a write again without what recognises it.
+    RetryWithoutNumber,
+    /// A write whose outcome is unknown is acknowledged.
+    AckUnknown,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 22] = [
+    pub const ALL: [(Bug, &'static str); 24] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
-        (Bug::SkipReadIndex, "skip-read-index"),
-        (Bug::ReadBeforeApply, "read-before-apply"),
-        (Bug::ApplyTwice, "apply-twice"),
+        (Bug::SkipSync, "skip-sync"),
+        (Bug::MarkFirst, "mark-first"),
+        (Bug::SkipTruncate, "skip-truncate"),
         (Bug::ForgetVote, "forget-vote"),
+        (Bug::SkipReadIndex, "skip-read-index"),
+        (Bug::FollowerReads, "follower-reads"),
+        (Bug::ReadBeforeApply, "read-before-apply"),
+        (Bug::SwapReplies, "swap-replies"),
+        (Bug::PurgeTooFar, "purge-too-far"),
+        (Bug::ApplyTwice, "apply-twice"),
         (Bug::KeepGuestMemory, "keep-guest-memory"),
-        (Bug::ReuseSequence, "reuse-sequence"),
+        (Bug::TimeFalls, "time-falls"),
+        (Bug::KeepTrappedWrites, "keep-trapped-writes"),
+        (Bug::SplitCheckpoint, "split-checkpoint"),
+        (Bug::FlushSkipsDeletes, "flush-skips-deletes"),
         (Bug::ForgetSessions, "forget-sessions"),
         (Bug::ForgetTimers, "forget-timers"),
-        (Bug::PurgeTooFar, "purge-too-far"),
-        (Bug::KeepTrappedWrites, "keep-trapped-writes"),
-        (Bug::TimeFalls, "time-falls"),
-        (Bug::PromoteEarly, "promote-early"),
-        (Bug::SkipTruncate, "skip-truncate"),
-        (Bug::ForgetRejections, "forget-rejections"),
-        (Bug::ExpireByOwnClock, "expire-by-own-clock"),
         (Bug::OwnRandom, "own-random"),
-        (Bug::FlushSkipsDeletes, "flush-skips-deletes"),
-        (Bug::RetryUnknown, "retry-unknown"),
-        (Bug::AckBeforeApply, "ack-before-apply"),
-        (Bug::InstallOlder, "install-older"),
-        (Bug::TrustDamagedRows, "trust-damaged-rows"),
+        (Bug::QueriesAhead, "queries-ahead"),
+        (Bug::TrustDisk, "trust-disk"),
+        (Bug::ReuseSequence, "reuse-sequence"),
+        (Bug::RetryWithoutNumber, "retry-without-number"),
+        (Bug::AckUnknown, "ack-unknown"),
     ];
 
     /// The bug of a name.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hostd_planted::{self as planted, Bug};
 use openraft::async_runtime::WatchReceiver;
 
 use crate::{log_store::LogStore, replica::Raft};
@@ -16,7 +17,17 @@ pub(crate) async fn follow(
     mut durable: tokio::sync::watch::Receiver<hostd_machine::Durable>,
 ) {
     loop {
-        let position = durable.borrow_and_update().position;
+        let mut position = durable.borrow_and_update().position;
+        if planted::active(Bug::PurgeTooFar)
+            && let Some(position) = &mut position
+        {
+            position.index = raft
+                .data_metrics()
+                .borrow_watched()
+                .last_applied
+                .as_ref()
+                .map_or(0, openraft::LogId::index);
+        }
         if let Some(position) = position {
             if tell(&raft, position.index).await.is_none() {
                 return;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{Batch, Command, Entry, Failure, FailureCode, NodeId, Outcome};
 use openraft::{
     errors::{ClientWriteError, ForwardReason, ForwardToLeader},
@@ -317,7 +318,11 @@ fn answer_all(
     // Those who wait may have gone away; their outcome is in the state all the same.
     match result {
         Some(Ok(response)) => {
-            let mut outcomes = response.data.outcomes.into_iter();
+            let mut outcomes = response.data.outcomes;
+            if planted::active(Bug::SwapReplies) {
+                outcomes.reverse();
+            }
+            let mut outcomes = outcomes.into_iter();
             for answer in answers {
                 // A batch has one outcome per command.
                 let outcome = outcomes.next().ok_or_else(stopped);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use hostd_machine::Views;
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{Command, Failure, FailureCode, MemberChange, NodeId, Outcome};
 use openraft::{
     Instant as _, LinearizerOption, ServerState, async_runtime::WatchReceiver, errors::RaftError,
@@ -474,6 +475,9 @@ impl Replica {
         let index = self
             .attempts(deadline, true, || self.read_index_once(deadline))
             .await?;
+        if planted::active(Bug::ReadBeforeApply) {
+            return Ok(());
+        }
         let mut applied = self.inner.progress.applied_next.clone();
         let reached = applied.wait_for(|next| *next > index);
         match timeout_at(deadline, reached).await {
@@ -504,6 +508,7 @@ impl Replica {
     async fn read_index_round(&self) -> Result<u64, Refusal> {
         match self.route() {
             Route::Here => self.read_index_here().await,
+            Route::To(_) if planted::active(Bug::FollowerReads) => Ok(self.applied_index()),
             Route::To(leader) => {
                 let deadline = Instant::now() + self.inner.config.timing.election_max * 2;
                 match self.ask_leader(leader, Ask::ReadIndex, deadline).await? {
@@ -516,6 +521,9 @@ impl Replica {
     }
 
     async fn read_index_here(&self) -> Result<u64, Refusal> {
+        if planted::active(Bug::SkipReadIndex) {
+            return Ok(self.applied_index());
+        }
         // ReadIndex: an acknowledgement of the past does not count, however recent.
         let option = LinearizerOption::new(Some(Duration::ZERO), true)
             .with_wait_timeout(self.inner.config.timing.election_max);

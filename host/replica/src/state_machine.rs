@@ -7,6 +7,7 @@
 use std::{fmt, io, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
+use hostd_planted::{self as planted, Bug};
 use openraft::{
     RaftSnapshotBuilder, Snapshot,
     storage::{EntryResponder, RaftStateMachine},
@@ -75,7 +76,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        let (position, membership) = self.apply.run(|applier| applier.applied()).await?;
+        let (mut position, membership) = self.apply.run(|applier| applier.applied()).await?;
+        if planted::active(Bug::ApplyTwice)
+            && let Some(position) = &mut position
+        {
+            position.index -= 1;
+        }
         Ok((position.map(position_log_id), membership))
     }
 
@@ -139,7 +145,11 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<MachineSnapshot> {
-        let (position, membership) = self.apply.run(|applier| applier.durable()).await??;
+        let (position, membership) = if planted::active(Bug::PurgeTooFar) {
+            self.apply.run(|applier| applier.applied()).await?
+        } else {
+            self.apply.run(|applier| applier.durable()).await??
+        };
         let Some(position) = position else {
             return Err(io::Error::other(
                 "the log refers to a state that this node does not have",

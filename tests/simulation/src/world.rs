@@ -217,7 +217,15 @@ impl World {
     /// enough others are well.
     pub(crate) fn may_damage(&self) -> bool {
         self.damaged.is_empty()
+            && self.may_lose_a_member()
             && self.nodes.values().filter(|node| node.is_ready()).count() >= self.members_min
+    }
+
+    /// Whether a member may go for good: clients that were told of the first members only must find
+    /// one of them.
+    pub(crate) fn may_lose_a_member(&self) -> bool {
+        let first = (self.members_min as u64) + 1;
+        self.nodes.range(..first).count() > 1
     }
 
     /// A wall clock was set.

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use hostd_planted::{self as planted, Bug};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
@@ -60,7 +61,9 @@ impl Store {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(backend)
             .map_err(open_error)?;
-        if !database.check_integrity().map_err(open_error)? {
+        if planted::active(Bug::TrustDisk) {
+            tracing::info!("the state is believed");
+        } else if !database.check_integrity().map_err(open_error)? {
             tracing::info!("the state database was not closed; its page allocation was rebuilt");
         }
         let store = Self {
@@ -76,7 +79,9 @@ impl Store {
                 known: FORMAT,
             });
         }
-        store.verify(&checkpoint)?;
+        if !planted::active(Bug::TrustDisk) {
+            store.verify(&checkpoint)?;
+        }
         Ok((store, checkpoint))
     }
 

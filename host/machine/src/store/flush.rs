@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hostd_planted::{self as planted, Bug};
 use redb::Database;
 
 use super::database::{Checkpoint, base, put_checkpoint, rows_for_writing};
@@ -38,6 +39,15 @@ impl FlushJob {
     /// and returns when they are on disk.
     pub fn run(self) -> Result<Flushed, Fault> {
         let mut digest = self.digest;
+        if planted::active(Bug::SplitCheckpoint) {
+            // What etcd 3.5 did: the position first, and what it stands for later.
+            let transaction = self.database.begin_write()?;
+            put_checkpoint(
+                &transaction,
+                &Checkpoint::new(Some(self.position), self.digest.clone()),
+            )?;
+            transaction.commit()?;
+        }
         let transaction = self.database.begin_write()?;
         {
             let mut rows = rows_for_writing(&transaction)?;
@@ -48,6 +58,7 @@ impl FlushJob {
                         digest.add(&hash);
                         old_hash(key, rows.insert(&**key, bytes.as_slice())?)?
                     }
+                    None if planted::active(Bug::FlushSkipsDeletes) => None,
                     None => old_hash(key, rows.remove(&**key)?)?,
                 };
                 if let Some(hash) = old {

@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::NodeId;
 use redb::{Database, ReadableDatabase, TableDefinition};
 use thiserror::Error;
@@ -254,7 +255,11 @@ impl LogDatabase {
         let mut next = meta.clone();
         next.sequence += 1;
         let told = observe::told_when_durable(&changes);
-        let transaction = self.database.begin_write().map_err(io::Error::other)?;
+        let mut transaction = self.database.begin_write().map_err(io::Error::other)?;
+        if planted::active(Bug::SkipSync) {
+            let durability = transaction.set_durability(redb::Durability::None);
+            durability.map_err(io::Error::other)?;
+        }
         {
             let mut table = transaction.open_table(ROWS).map_err(io::Error::other)?;
             for change in changes {
@@ -266,11 +271,13 @@ impl LogDatabase {
                             .map_err(storage_error)?;
                         record.write(key, row.as_mut());
                     }
+                    Change::Truncate { .. } if planted::active(Bug::SkipTruncate) => {}
                     Change::Truncate { group, from } => {
                         table
                             .retain_in((group, from)..(group, u64::MAX), |_, _| false)
                             .map_err(storage_error)?;
                     }
+                    Change::Vote { .. } if planted::active(Bug::ForgetVote) => {}
                     Change::Vote { group, vote } => next.group(group).vote = Some(vote),
                     Change::Committed { group, committed } => {
                         next.group(group).committed = committed;
@@ -284,6 +291,11 @@ impl LogDatabase {
             table
                 .insert(META, write_row(META, &next).as_slice())
                 .map_err(storage_error)?;
+        }
+        if planted::active(Bug::MarkFirst)
+            && let Some(mark) = &self.mark
+        {
+            mark.store(next.sequence)?;
         }
         transaction.commit().map_err(io::Error::other)?;
         if let Some(mark) = &self.mark {
