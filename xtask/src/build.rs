@@ -8,6 +8,9 @@ use crate::{plugins, run};
 /// be switched on, and a clock that can be stopped. Chosen only by whoever builds the simulator.
 pub(crate) const SIMULATION: &str = "hostd-simulation";
 
+/// What the simulator is built with.
+pub(crate) const SIMULATION_FEATURES: &str = "hostd-simulation/planted";
+
 /// hostd, hostctl and the bench, optimised: the one profile in which everything is run, so that
 /// wasmtime is compiled once.
 ///

@@ -1,4 +1,4 @@
-//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `bench`.
+//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `sim`, `bench`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod plugins;
 mod run;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Chore {
     Build,
     /// Builds plugins/ into target/plugins/NAME.wasm
     Plugins(plugins::Options),
+    /// Simulates clusters: passes its arguments to the simulator
+    Sim(sim::Options),
     /// Measures: passes its arguments to the bench
     Bench(bench::Options),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => check::run(&options),
         Chore::Build => build::everything(),
         Chore::Plugins(options) => plugins::run(&options),
+        Chore::Sim(options) => sim::run(&options),
         Chore::Bench(options) => bench::run(&options),
     };
     match done {

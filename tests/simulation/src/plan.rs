@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) one_by_one: bool,
     /// When checkpoints are made.
     pub(crate) checkpoint: CheckpointPolicy,
+    /// Longest time that a sync takes while nothing is wrong.
+    pub(crate) sync_ms: u64,
     /// For how long things go wrong.
     pub(crate) length_ms: u64,
     /// What goes wrong, by time.
@@ -52,6 +54,7 @@ impl Plan {
             interval: Duration::from_millis(chance.within(500..=8_000)),
             tail_bytes: chance.within(1 << 10..=64 << 10) as usize,
         };
+        let sync_ms = *chance.pick(&[0, 2, 15]).unwrap_or(&0);
         let length_ms = chance.within(10_000..=40_000);
         let known: Vec<&str> = all().map(Fault::name).collect();
         // A run has a few kinds of trouble, and more or less of each: all of it always would hide
@@ -95,6 +98,7 @@ impl Plan {
             nodes,
             one_by_one,
             checkpoint,
+            sync_ms,
             length_ms,
             events,
         }

@@ -89,6 +89,7 @@ pub(crate) struct World {
     /// The number that the next node gets.
     next_id: u64,
     checkpoint: CheckpointPolicy,
+    sync_ms: u64,
     /// The farthest that a wall clock was set forward, in all, in milliseconds.
     pub(crate) clock_jumps_ms: u64,
 }
@@ -143,6 +144,7 @@ impl World {
             members_min: plan.nodes as usize,
             next_id: plan.nodes + 1,
             checkpoint: plan.checkpoint,
+            sync_ms: plan.sync_ms,
             clock_jumps_ms: 0,
         };
         for id in 1..=plan.nodes {
@@ -257,7 +259,12 @@ impl World {
 
     /// Adds a node, which is off.
     fn add_node(&mut self, id: u64, formation: Formation) {
-        let disk = Disk::new(self.seed, &id.to_string(), self.counters.clone());
+        let disk = Disk::new(
+            self.seed,
+            &id.to_string(),
+            self.sync_ms,
+            self.counters.clone(),
+        );
         let clock = self.time.wall_clock();
         let node = SimNode::new(id, self.seed, disk, clock, formation, self.checkpoint);
         self.nodes.insert(id, node);
@@ -309,11 +316,6 @@ impl World {
     /// Remembers that a node's disk was damaged.
     pub(crate) fn note_damage(&mut self, id: u64, file: &'static str) {
         self.damaged.insert(id, file);
-    }
-
-    /// Nodes that were damaged.
-    pub(crate) fn damaged(&self) -> Vec<u64> {
-        self.damaged.keys().copied().collect()
     }
 
     /// A node is thrown away with its disk, as an operator does with one that cannot be repaired.

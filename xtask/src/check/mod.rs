@@ -12,7 +12,7 @@ use steps::{STEPS, Step};
 /// `cargo xtask test`
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps, in this order: fmt, build, plugins, unit, cluster, demo, clippy, doc,
+    /// Only these steps, in this order: fmt, build, plugins, unit, cluster, sim, demo, clippy, doc,
     /// boundaries, deny
     steps: Vec<String>,
     /// Stop at the first step that fails

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::{Outcome, boundaries};
-use crate::{build, demo, plugins, run};
+use crate::{build, demo, plugins, run, sim};
 
 /// One step.
 pub(crate) struct Step {
@@ -52,6 +52,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "cluster",
         what: "stories with real processes",
         run: cluster,
+    },
+    Step {
+        name: "sim",
+        what: "simulated clusters: tests of the simulator, regression seeds, and 300 others",
+        run: simulate,
     },
     Step {
         name: "demo",
@@ -135,6 +140,17 @@ fn cluster() -> Result<Outcome> {
     passed(run::run(
         command.args(choice).args(["--", "--test-threads=2"]),
     ))
+}
+
+/// The seeds are always the same ones, so that a failure is one of the code.
+fn simulate() -> Result<Outcome> {
+    sim::build()?;
+    let mut command = run::cargo(&["test", "--release"]);
+    let command = command
+        .args(sim::choice())
+        .args(["--bin", "hostd-sim", "--test", "runs"]);
+    run::run(command)?;
+    passed(sim::simulate(&["--iterations", "300"]))
 }
 
 fn run_demo() -> Result<Outcome> {

@@ -26,6 +26,8 @@ pub(crate) struct Disk(Arc<Mutex<Inner>>);
 struct Inner {
     files: BTreeMap<String, File>,
     faults: DiskFaults,
+    /// Longest time that a sync of a healthy disk takes.
+    usual_sync_ms: u64,
     flipped: bool,
     chance: Chance,
     counters: Counters,
@@ -42,7 +44,7 @@ pub(crate) struct DiskFaults {
     pub(crate) flip_ppm: u32,
     /// Bytes that all files may have together; 0 for no limit.
     pub(crate) capacity_bytes: u64,
-    /// Longest time that a sync takes.
+    /// Time that a sync takes at most beyond the usual.
     pub(crate) sync_ms_max: u64,
 }
 
@@ -79,11 +81,12 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 impl Disk {
-    /// An empty disk.
-    pub(crate) fn new(seed: u64, name: &str, counters: Counters) -> Self {
+    /// An empty disk, whose syncs take up to `usual_sync_ms`.
+    pub(crate) fn new(seed: u64, name: &str, usual_sync_ms: u64, counters: Counters) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             files: BTreeMap::new(),
             faults: DiskFaults::default(),
+            usual_sync_ms,
             flipped: false,
             chance: Chance::new(seed, &format!("disk {name}")),
             counters,
@@ -106,7 +109,7 @@ impl Disk {
     /// `hostd_replica::open_database` does.
     pub(crate) fn open_database(&self, name: &str, process: &Process) -> io::Result<DiskFile> {
         if !self.lock().files.contains_key(name) {
-            let scratch = Disk::new(0, name, Counters::default());
+            let scratch = Disk::new(0, name, 0, Counters::default());
             let file = scratch.open(name, &Process::new());
             drop(
                 redb::Database::builder()
@@ -139,7 +142,7 @@ impl Disk {
     /// How long the next sync takes.
     pub(crate) fn sync_ms(&self) -> u64 {
         let mut inner = self.lock();
-        let longest = inner.faults.sync_ms_max;
+        let longest = inner.usual_sync_ms + inner.faults.sync_ms_max;
         inner.chance.within(0..=longest)
     }
 

@@ -67,6 +67,23 @@ impl Fault for SlowLeader {
     }
 }
 
+/// Syncs of all nodes take long.
+pub(crate) struct SlowEverywhere;
+
+impl Fault for SlowEverywhere {
+    fn name(&self) -> &'static str {
+        "slow-sync-everywhere"
+    }
+
+    fn begin(&self, world: &mut World, chance: &mut Chance, for_ms: u64) {
+        let longest_ms = chance.within(20..=300);
+        let ids: Vec<u64> = world.nodes.keys().copied().collect();
+        for id in ids {
+            slow(world, Some(id), longest_ms, for_ms);
+        }
+    }
+}
+
 /// Syncs take seconds.
 pub(crate) struct StuckSync;
 

@@ -49,6 +49,7 @@ pub(crate) const ALL: &[&dyn Fault] = &[
     &network::Lossy,
     &disk::SlowSync,
     &disk::SlowLeader,
+    &disk::SlowEverywhere,
     &disk::StuckSync,
     &disk::SyncError,
     &disk::WriteError,

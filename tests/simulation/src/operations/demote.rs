@@ -18,7 +18,7 @@ impl Fault for Demote {
     }
 
     fn begin(&self, world: &mut World, chance: &mut Chance, for_ms: u64) {
-        if world.nodes.len() <= world.members_min || !world.damaged().is_empty() || world.changing {
+        if world.nodes.len() <= world.members_min || !world.may_damage() || world.changing {
             return;
         }
         let ids: Vec<u64> = world.nodes.keys().copied().collect();

@@ -137,7 +137,7 @@ impl Load {
             completed: Arc::default(),
             running: Arc::default(),
         };
-        let pause_ms = chance.within(5..=120);
+        let pause_ms = chance.within(15..=150);
         for number in 1..=CLIENTS {
             // Two for registers, where contention is the point; one for each other.
             let position = (number as usize - 1) % load.workloads.len();
