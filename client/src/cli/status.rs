@@ -84,6 +84,7 @@ fn health(health: Health) -> &'static str {
     match health {
         Health::Ok => "ok",
         Health::Lagging => "lagging",
+        Health::NoSpace => "no_space",
         Health::Quarantined => "quarantined",
         Health::Unreachable => "unreachable",
     }

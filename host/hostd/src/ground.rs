@@ -1,7 +1,7 @@
 //! What a node stands on: everything it takes from the machine it runs on. A simulator brings its
 //! own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,8 @@ use hostd_machine::{Engine, Machine, OpenError};
 use hostd_pki::{Credentials, Identity};
 use hostd_protocol::TimeNs;
 use hostd_replica::{
-    CheckpointPolicy, Clock, Entropy, LogDisk, WriterMode, once_free, open_database,
+    CheckpointPolicy, Clock, Entropy, LogDisk, MeasureRoom, Room, WriterMode, once_free,
+    open_database,
 };
 
 use crate::config::{Config, Pki};
@@ -33,6 +34,8 @@ pub struct Ground {
     pub clock: Clock,
     /// Unpredictable bytes.
     pub entropy: Entropy,
+    /// How much room is left on the disk.
+    pub room: MeasureRoom,
     /// Threads, or tasks.
     pub mode: WriterMode,
     /// When checkpoints are made.
@@ -80,6 +83,7 @@ impl Ground {
             entropy: Arc::new(|bytes: &mut [u8]| {
                 getrandom::fill(bytes).expect("the operating system has entropy");
             }),
+            room: measure_room(data.path()),
             mode: WriterMode::Thread,
             checkpoint: CheckpointPolicy::default(),
             directory: data.path().to_owned(),
@@ -103,6 +107,18 @@ fn credentials(config: &Config) -> Result<Credentials, StartError> {
             node: config.node_id,
         }),
     }
+}
+
+/// Of the file system that has a directory.
+fn measure_room(directory: &Path) -> MeasureRoom {
+    let directory = directory.to_owned();
+    Arc::new(move || {
+        let found = fs4::statvfs(&directory).ok()?;
+        Some(Room {
+            free_bytes: found.available_space(),
+            total_bytes: found.total_space(),
+        })
+    })
 }
 
 /// The operating system's wall clock. Before 1970 it reads 0; the replicated clock rises all the

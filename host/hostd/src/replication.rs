@@ -34,6 +34,7 @@ pub(crate) async fn open(
         log,
         clock,
         entropy,
+        room,
         mode,
         checkpoint,
         directory,
@@ -63,6 +64,7 @@ pub(crate) async fn open(
         transport: Arc::new(transport(&credentials, &endpoint)?),
         clock,
         entropy,
+        room,
     };
     Replica::open(replica_config, parts)
         .await

@@ -41,6 +41,9 @@ pub enum Health {
     Ok,
     /// It applies more slowly than the leader commits, or is still catching up.
     Lagging,
+    /// Its disk is almost full; as leader it takes no writes from clients.
+    #[serde(rename = "no_space")]
+    NoSpace,
     /// Its state differs from the majority's; it has stopped serving.
     Quarantined,
     /// It did not answer.

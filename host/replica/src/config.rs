@@ -7,6 +7,7 @@ use hostd_protocol::{Limits, NodeId, TimeNs};
 use openraft::{ConfigError, SnapshotPolicy, StepDownPolicy};
 
 pub use crate::propose::ProposeLimits;
+use crate::room::MeasureRoom;
 use crate::{log_file::LogDisk, pace::WriterMode};
 
 /// A replica's settings.
@@ -49,6 +50,8 @@ pub struct ReplicaParts<T> {
     pub clock: Clock,
     /// The operating system's entropy.
     pub entropy: Entropy,
+    /// How much room is left for log and state.
+    pub room: MeasureRoom,
 }
 
 /// Tells the time, in nanoseconds since the Unix epoch.

@@ -36,6 +36,7 @@ use crate::{
     pace::WriterMode,
     propose::{Proposer, Stamp, not_leader, stopped},
     read_index::ReadIndex,
+    room::{self, MeasureRoom, Shortage},
     spool,
     state_machine::StateMachine,
     timekeeper,
@@ -109,6 +110,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) proposer: Proposer,
     pub(crate) clock: Clock,
     pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) shortage: Shortage,
     reads: Arc<ReadIndex>,
     pub(crate) log: LogStore,
     writer: Arc<LogWriter>,
@@ -196,6 +198,7 @@ impl Replica {
             transport,
             clock,
             entropy,
+            room,
         } = parts;
         let random = || {
             let mut bytes = [0; 8];
@@ -251,6 +254,7 @@ impl Replica {
             proposer,
             clock,
             changing: tokio::sync::Mutex::new(()),
+            shortage: Shortage::default(),
             reads: ReadIndex::new(),
             log,
             writer,
@@ -270,7 +274,7 @@ impl Replica {
             replica: Arc::downgrade(&inner),
             spool: inner.config.spool.clone(),
         }));
-        Self::from_inner(Arc::clone(&inner)).start_tasks();
+        Self::from_inner(Arc::clone(&inner)).start_tasks(room);
         raft.run();
         // Once Raft answers, what it knows of the members and the term is published.
         raft.is_initialized()
@@ -294,7 +298,7 @@ impl Replica {
         &self.inner
     }
 
-    fn start_tasks(&self) {
+    fn start_tasks(&self, room: MeasureRoom) {
         let mut tasks = self
             .inner
             .tasks
@@ -310,6 +314,7 @@ impl Replica {
         tasks.spawn(membership::keep(self.clone()));
         tasks.spawn(watch_leadership(self.clone()));
         tasks.spawn(watch_faults(self.clone()));
+        tasks.spawn(room::watch(self.clone(), room));
     }
 
     /// This node's number.
@@ -435,6 +440,9 @@ impl Replica {
     }
 
     async fn write_here(&self, command: Command, deadline: Instant) -> Result<Outcome, Refusal> {
+        if self.inner.shortage.is_on() {
+            return Err(Refusal::untouched(room::no_space(self)));
+        }
         let mut proposed = self.inner.proposer.propose(command)?;
         loop {
             let look = deadline.min(Instant::now() + LEASE_LOOK);

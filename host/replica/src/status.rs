@@ -46,6 +46,8 @@ impl Replica {
             Health::Quarantined
         } else if committed.saturating_sub(applied) > LAGGING_ENTRIES {
             Health::Lagging
+        } else if self.inner().shortage.is_on() {
+            Health::NoSpace
         } else {
             Health::Ok
         };
@@ -139,7 +141,7 @@ impl Replica {
     /// Whether the cluster may rely on a node as a voter. While a change of the membership is
     /// under way, which takes a majority of the old and one of the new members, that is who is in
     /// both.
-    fn counts(&self, id: NodeId) -> bool {
+    pub(crate) fn counts(&self, id: NodeId) -> bool {
         self.voters().contains(&id)
     }
 

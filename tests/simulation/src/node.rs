@@ -304,6 +304,10 @@ impl Begin {
                 let chance = Arc::clone(&chance);
                 Arc::new(move |bytes: &mut [u8]| lock(&chance).fill(bytes))
             },
+            room: {
+                let disk = self.disk.clone();
+                Arc::new(move || disk.room())
+            },
             mode: WriterMode::Task(pace(self.disk.clone(), chance)),
             checkpoint: self.checkpoint,
             directory,

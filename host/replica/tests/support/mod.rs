@@ -76,6 +76,7 @@ pub async fn open<T: Transport>(
             now.unwrap().as_nanos() as u64
         }),
         entropy: Arc::new(random),
+        room: Arc::new(|| None),
     };
     Replica::open(config, parts).await
 }

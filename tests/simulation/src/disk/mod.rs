@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 pub(crate) use file::DiskFile;
 
+use hostd_replica::Room;
+
 use crate::chance::Chance;
 use crate::process::Process;
 use crate::trace::Counters;
@@ -207,6 +209,17 @@ impl Disk {
         file.safe[at] ^= bit;
         file.seen[at] ^= bit;
         true
+    }
+
+    /// How much can still be written; `None` when there is no limit.
+    pub(crate) fn room(&self) -> Option<Room> {
+        let inner = self.lock();
+        let total_bytes = inner.faults.capacity_bytes;
+        let limited = total_bytes > 0;
+        limited.then(|| Room {
+            free_bytes: total_bytes.saturating_sub(inner.used_bytes()),
+            total_bytes,
+        })
     }
 
     /// Bytes of all files.
