@@ -17,7 +17,7 @@ pub(super) const TARGET: Target = Target {
     what: "frames between nodes decode or fail, in memory that their bytes are worth",
     run,
     seeds,
-    bytes_max: 4096,
+    bytes_max: 16_384,
     inputs: 40_000,
 };
 

@@ -14,7 +14,7 @@ pub(super) const TARGET: Target = Target {
     what: "requests and responses decode or fail, in memory that their bytes are worth",
     run,
     seeds,
-    bytes_max: 4096,
+    bytes_max: 65_536,
     inputs: 60_000,
 };
 
