@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hostd_protocol::{Limits, Outcome, RejectionCode, Reply};
+use hostd_protocol::{Limits, Outcome, REPLY_DEPTH_MAX, RejectionCode, Reply};
 use scripted::steps::{Range, Reader, Step, Token, When};
 
 /// Bounds of `host/machine` that are part of the rules.
 const SCAN_BUFFER_BYTES: usize = 64 << 10;
 const RANDOM_BYTES_MAX: u32 = 64 << 10;
 const EVENT_BYTES_MAX: usize = 1 << 20;
-const REPLY_DEPTH_MAX: usize = 32;
 const CODE_BYTES_MAX: usize = 64;
 
 /// What a command comes to.
