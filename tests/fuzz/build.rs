@@ -69,7 +69,10 @@ fn main() {
     for (number, module) in modules.iter().enumerate() {
         let path = Path::new(&directory).join(format!("{number}.wasm"));
         std::fs::write(&path, module).expect("the build's own directory is written");
-        list.push_str(&format!("include_bytes!({:?}),\n", path.display().to_string()));
+        list.push_str(&format!(
+            "include_bytes!({:?}),\n",
+            path.display().to_string()
+        ));
     }
     list.push_str("]\n");
     let path = Path::new(&directory).join("smith.rs");

@@ -100,7 +100,10 @@ fn chosen(names: &[String], known: &[Known]) -> Result<Vec<Known>> {
         let found = known.iter().find(|target| target.name == *name);
         found.cloned().with_context(|| {
             let known: Vec<_> = known.iter().map(|target| target.name.as_str()).collect();
-            format!("there is no target `{name}`; there are: {}", known.join(", "))
+            format!(
+                "there is no target `{name}`; there are: {}",
+                known.join(", ")
+            )
         })
     };
     names.iter().map(find).collect()
@@ -204,9 +207,7 @@ fn fuzz(program: &Path, known: &Known, options: &Options) -> Result<()> {
     for path in [&corpus, &failures, &seeds] {
         std::fs::create_dir_all(path)?;
     }
-    let regressions = workspace_root()
-        .join("tests/fuzz/regressions")
-        .join(target);
+    let regressions = workspace_root().join("tests/fuzz/regressions").join(target);
     let mut command = driver(program, target);
     command
         .env("HOSTD_FUZZ_SEEDS", &seeds)

@@ -76,7 +76,10 @@ impl FrameReader {
     /// # Panics
     /// When there was less room.
     pub fn filled(&mut self, count: usize) {
-        assert!(count <= self.buffer.len() - self.end, "more than there was room for");
+        assert!(
+            count <= self.buffer.len() - self.end,
+            "more than there was room for"
+        );
         self.end += count;
         self.drop_discarded();
     }

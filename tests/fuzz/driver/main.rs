@@ -54,7 +54,10 @@ fn handle_overflows() {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = libc::SIG_DFL;
         action.sa_flags = libc::SA_ONSTACK;
-        assert_eq!(libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()),
+            0
+        );
     }
 }
 

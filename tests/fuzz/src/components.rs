@@ -14,7 +14,9 @@ pub fn sections(binary: &[u8]) -> Vec<(u8, Range<usize>, Range<usize>)> {
     let mut at = 8;
     while at < binary.len() {
         let mut reader = BinaryReader::new(&binary[at + 1..], 0);
-        let Ok(length) = reader.read_var_u32() else { break };
+        let Ok(length) = reader.read_var_u32() else {
+            break;
+        };
         let content = at + 1 + reader.current_position();
         let end = content.saturating_add(length as usize);
         if end > binary.len() {
@@ -32,14 +34,23 @@ pub fn main_module(component: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
         .into_iter()
         .filter(|(kind, ..)| *kind == CORE_MODULE)
         .map(|(_, whole, content)| (whole, content))
-        .find(|(_, content)| exports(&component[content.clone()]).iter().any(|name| name == "describe"))
+        .find(|(_, content)| {
+            exports(&component[content.clone()])
+                .iter()
+                .any(|name| name == "describe")
+        })
 }
 
 fn exports(module: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
     for payload in Parser::new(0).parse_all(module) {
         if let Ok(Payload::ExportSection(section)) = payload {
-            names.extend(section.into_iter().flatten().map(|export| export.name.to_owned()));
+            names.extend(
+                section
+                    .into_iter()
+                    .flatten()
+                    .map(|export| export.name.to_owned()),
+            );
         }
     }
     names

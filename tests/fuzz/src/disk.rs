@@ -46,7 +46,9 @@ impl StorageBackend for Disk {
         let mut bytes = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let start = usize::try_from(offset).map_err(Error::other)?;
         let stored = bytes.get_mut(start..start + data.len());
-        stored.ok_or(ErrorKind::UnexpectedEof)?.copy_from_slice(data);
+        stored
+            .ok_or(ErrorKind::UnexpectedEof)?
+            .copy_from_slice(data);
         Ok(())
     }
 }

@@ -156,7 +156,11 @@ impl Rig {
     /// The process dies and starts again: what was not on disk is gone.
     #[must_use]
     pub fn restart(self) -> Self {
-        let Self { machine, disk, flush } = self;
+        let Self {
+            machine,
+            disk,
+            flush,
+        } = self;
         drop(flush);
         drop(machine);
         Self::on(disk)
@@ -181,7 +185,11 @@ impl Rig {
     ///
     /// # Errors
     /// As [`Machine::install`].
-    pub fn install(&mut self, position: Position, chunks: Vec<Vec<u8>>) -> Result<(), InstallError> {
+    pub fn install(
+        &mut self,
+        position: Position,
+        chunks: Vec<Vec<u8>>,
+    ) -> Result<(), InstallError> {
         self.flush();
         self.machine.install(position, chunks.into_iter().map(Ok))
     }

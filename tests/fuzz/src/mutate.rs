@@ -91,7 +91,11 @@ pub fn change(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         }
         5 => {
             let number = INTERESTING[random.below(INTERESTING.len())];
-            let replaced = if random.below(2) == 0 { number.len() } else { 1 };
+            let replaced = if random.below(2) == 0 {
+                number.len()
+            } else {
+                1
+            };
             let end = (at + replaced).min(bytes.len());
             bytes.splice(at..end, number.iter().copied()).for_each(drop);
         }
@@ -99,11 +103,16 @@ pub fn change(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
             // A piece of this input, or of another, once more.
             let source = match random.below(2) {
                 0 => bytes.clone(),
-                _ => seeds.get(random.below(seeds.len())).cloned().unwrap_or_default(),
+                _ => seeds
+                    .get(random.below(seeds.len()))
+                    .cloned()
+                    .unwrap_or_default(),
             };
             let start = random.below(source.len() + 1);
             let end = start + random.below((source.len() - start).min(256) + 1);
-            bytes.splice(at..at, source[start..end].iter().copied()).for_each(drop);
+            bytes
+                .splice(at..at, source[start..end].iter().copied())
+                .for_each(drop);
         }
         7 => bytes.truncate(at),
         _ if rest > 0 => {

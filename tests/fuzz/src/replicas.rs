@@ -108,14 +108,16 @@ impl Replicas {
             let installed = self.absent.install(position, chunks);
             installed.expect("a whole snapshot installs");
         }
-        self.log.follow(&mut self.absent, "the replica that was away");
+        self.log
+            .follow(&mut self.absent, "the replica that was away");
     }
 
     /// Makes a last checkpoint on all, and compares their states.
     pub fn compare(mut self) {
         self.catch_up();
         self.checkpoint(0);
-        self.log.follow(&mut self.absent, "the replica that was away");
+        self.log
+            .follow(&mut self.absent, "the replica that was away");
         let restarting = self.restarting.as_mut().expect("it is up");
         let [steady, restarted, absent] =
             [&mut self.steady, restarting, &mut self.absent].map(|rig| {

@@ -23,13 +23,26 @@ struct Shapes;
 impl Shapes {
     /// One of each type.
     #[read]
-    fn types(integer: i64, natural: u64, small: u32, double: f64, text: String, bytes: Vec<u8>) -> (i64, u64, u32, (f64, String, Vec<u8>)) {
+    fn types(
+        integer: i64,
+        natural: u64,
+        small: u32,
+        double: f64,
+        text: String,
+        bytes: Vec<u8>,
+    ) -> (i64, u64, u32, (f64, String, Vec<u8>)) {
         (integer, natural, small, (double, text, bytes))
     }
 
     /// What may be missing.
     #[read]
-    fn optional(first: i64, second: Option<u32>, third: Option<String>, #[keyword("LIMIT")] limit: Option<u16>, #[flag("REVERSE")] reverse: bool) -> (i64, Option<u32>, Option<String>, (Option<u32>, bool)) {
+    fn optional(
+        first: i64,
+        second: Option<u32>,
+        third: Option<String>,
+        #[keyword("LIMIT")] limit: Option<u16>,
+        #[flag("REVERSE")] reverse: bool,
+    ) -> (i64, Option<u32>, Option<String>, (Option<u32>, bool)) {
         (first, second, third, (limit.map(u32::from), reverse))
     }
 
@@ -102,7 +115,17 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     vec![
         call(0, &["-7", "7", "0", "1.5e3", "text", "\u{0}"]),
-        call(0, &["-9223372036854775808", "9223372036854775807", "4294967295", "inf", "", ""]),
+        call(
+            0,
+            &[
+                "-9223372036854775808",
+                "9223372036854775807",
+                "4294967295",
+                "inf",
+                "",
+                "",
+            ],
+        ),
         call(1, &["1", "2", "three", "LIMIT", "65535", "REVERSE"]),
         call(1, &["1", "reverse"]),
         call(2, &["key", "1", "-2", "3"]),

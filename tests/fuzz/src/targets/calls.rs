@@ -171,19 +171,30 @@ fn word(choices: &mut Unstructured<'_>, kind: ArgumentType) -> Vec<u8> {
             .unwrap_or(0.0)
             .to_string()
             .into_bytes(),
-        ArgumentType::Text | ArgumentType::Bytes => match choices.int_in_range(0..=9u8).unwrap_or(0) {
-            // Few keys, so that commands meet on them.
-            0..=5 => vec![b'a' + choices.int_in_range(0..=3u8).unwrap_or(0)],
-            6 => b"*".to_vec(),
-            7 => choices.arbitrary::<i16>().unwrap_or(0).to_string().into_bytes(),
-            _ => {
-                let length = usize::from(choices.arbitrary::<u8>().unwrap_or(0) % 40);
-                choices.bytes(length.min(choices.len())).unwrap_or_default().to_vec()
+        ArgumentType::Text | ArgumentType::Bytes => {
+            match choices.int_in_range(0..=9u8).unwrap_or(0) {
+                // Few keys, so that commands meet on them.
+                0..=5 => vec![b'a' + choices.int_in_range(0..=3u8).unwrap_or(0)],
+                6 => b"*".to_vec(),
+                7 => choices
+                    .arbitrary::<i16>()
+                    .unwrap_or(0)
+                    .to_string()
+                    .into_bytes(),
+                _ => {
+                    let length = usize::from(choices.arbitrary::<u8>().unwrap_or(0) % 40);
+                    choices
+                        .bytes(length.min(choices.len()))
+                        .unwrap_or_default()
+                        .to_vec()
+                }
             }
-        },
+        }
     }
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    (1..12).map(|seed| crate::mutate::Random::new(seed).bytes(400)).collect()
+    (1..12)
+        .map(|seed| crate::mutate::Random::new(seed).bytes(400))
+        .collect()
 }

@@ -27,7 +27,11 @@ fn run(bytes: &[u8]) {
                 "{cluster:?}"
             );
             let uri = format!("hostd://{cluster}/node/{id}");
-            assert!(bytes.windows(uri.len()).any(|window| window == uri.as_bytes()));
+            assert!(
+                bytes
+                    .windows(uri.len())
+                    .any(|window| window == uri.as_bytes())
+            );
         }
         Ok(Identity::Client { name }) => assert!(!name.is_empty()),
         Err(error) => drop(error.to_string()),

@@ -107,7 +107,11 @@ fn seeds() -> Vec<Vec<u8>> {
     }
     let with = |repeat: u8, cuts: [u16; 4]| {
         let cuts = cuts.iter().flat_map(|cut| cut.to_le_bytes());
-        [repeat].into_iter().chain(cuts).chain(stream.iter().copied()).collect()
+        [repeat]
+            .into_iter()
+            .chain(cuts)
+            .chain(stream.iter().copied())
+            .collect()
     };
     vec![
         with(0, [0; 4]),

@@ -56,7 +56,9 @@ fn defined(pattern: &[u8], text: &[u8]) -> bool {
             any |= reached[end];
             next[end] = match &step {
                 Step::Star => any,
-                Step::One(bytes) => end > 0 && reached[end - 1] && bytes[usize::from(text[end - 1])],
+                Step::One(bytes) => {
+                    end > 0 && reached[end - 1] && bytes[usize::from(text[end - 1])]
+                }
             };
         }
         reached = next;
@@ -86,7 +88,8 @@ fn parse(pattern: &[u8]) -> Vec<Step> {
                 let negated = pattern.get(at) == Some(&b'^');
                 at += usize::from(negated);
                 while let Some(&low) = pattern.get(at).filter(|byte| **byte != b']') {
-                    let (low, high, length) = match (low, pattern.get(at + 1), pattern.get(at + 2)) {
+                    let (low, high, length) = match (low, pattern.get(at + 1), pattern.get(at + 2))
+                    {
                         (b'\\', Some(&one), _) => (one, one, 2),
                         (low, Some(b'-'), Some(&high)) => (low.min(high), low.max(high), 3),
                         (one, ..) => (one, one, 1),
@@ -117,8 +120,6 @@ fn seeds() -> Vec<Vec<u8>> {
         ("a*a*a*a*b", "aaaaaaaaaaaaaaaa"),
     ]
     .iter()
-    .map(|(pattern, text)| {
-        [&[pattern.len() as u8], pattern.as_bytes(), text.as_bytes()].concat()
-    })
+    .map(|(pattern, text)| [&[pattern.len() as u8], pattern.as_bytes(), text.as_bytes()].concat())
     .collect()
 }

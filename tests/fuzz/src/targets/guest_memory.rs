@@ -68,7 +68,9 @@ fn run(bytes: &[u8]) {
     let describe = if described { DESCRIPTION } else { pointer };
     let shell = component("tests/fixtures/scripted");
     let plugin = components::transplant(&shell, &module(data, describe, pointer));
-    memory::at_most(LIFTED_BYTES, || drop(crate::machines::engine().compile(&plugin)));
+    memory::at_most(LIFTED_BYTES, || {
+        drop(crate::machines::engine().compile(&plugin))
+    });
     if !described {
         return;
     }

@@ -132,7 +132,13 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push(seed(6, &Question { group, id, body }));
     }
     for body in tells {
-        seeds.push(seed(7, &Answer { id: 1, body: Ok(body) }));
+        seeds.push(seed(
+            7,
+            &Answer {
+                id: 1,
+                body: Ok(body),
+            },
+        ));
     }
     seeds
 }

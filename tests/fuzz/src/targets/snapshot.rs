@@ -96,7 +96,11 @@ fn run(bytes: &[u8]) {
         // This node cannot have it: it stops, and finds on its disk what it had.
         Err(InstallError::Fault(fault)) => {
             drop(fault.to_string());
-            assert_eq!(state(&rig.restart()), before, "a fault changed what is on disk");
+            assert_eq!(
+                state(&rig.restart()),
+                before,
+                "a fault changed what is on disk"
+            );
         }
     }
 }
@@ -158,9 +162,15 @@ fn resealed(choices: &mut Unstructured<'_>, chunks: Vec<Vec<u8>>) -> Vec<Vec<u8>
     let changes = choices.int_in_range(0..=3u8).unwrap_or(0);
     for _ in 0..changes {
         let row = choices.choose_index(rows.len()).unwrap_or(0);
-        let Some((key, stored)) = rows.get_mut(row) else { break };
+        let Some((key, stored)) = rows.get_mut(row) else {
+            break;
+        };
         let mut random = Random::new(choices.arbitrary::<u32>().unwrap_or(0).into());
-        match choices.int_in_range(0..=5u8).unwrap_or(0) {
+        match choices.int_in_range(0..=7u8).unwrap_or(0) {
+            6 => {
+                let twice = rows[row].clone();
+                rows.push(twice);
+            }
             0 => {
                 mutate::change(&mut random, key, &[]);
                 // A key is its table's number first.
@@ -181,8 +191,10 @@ fn resealed(choices: &mut Unstructured<'_>, chunks: Vec<Vec<u8>>) -> Vec<Vec<u8>
             }
         }
     }
-    rows.sort();
-    rows.dedup_by(|a, b| a.0 == b.0);
+    if choices.ratio(3u8, 4u8).unwrap_or(true) {
+        rows.sort();
+        rows.dedup_by(|a, b| a.0 == b.0);
+    }
     let mut sum = [0u8; 32];
     for (key, stored) in &mut rows {
         let mut hasher = blake3::Hasher::new();

@@ -106,7 +106,12 @@ fn install(rig: &mut Rig, component: &[u8]) -> Option<PluginDescription> {
 }
 
 /// Calls what the plugin says it has, on two machines, one of which restarts.
-fn call(choices: &mut Unstructured<'_>, description: &PluginDescription, mut one: Rig, mut other: Rig) {
+fn call(
+    choices: &mut Unstructured<'_>,
+    description: &PluginDescription,
+    mut one: Rig,
+    mut other: Rig,
+) {
     let mut time = 3_000_000;
     for round in 0..4u8 {
         let commands: Vec<Command> = (0..choices.int_in_range(1..=3u8).unwrap_or(1))
@@ -120,7 +125,11 @@ fn call(choices: &mut Unstructured<'_>, description: &PluginDescription, mut one
         let allowed = CALL_MAX * (count + limits().timers_per_wake);
         assert!(start.elapsed() < allowed, "it took {:?}", start.elapsed());
         // A wake is as many commands as timers fire.
-        assert!(applied.fuel[..commands.len() - 1].iter().all(|fuel| *fuel <= FUEL));
+        assert!(
+            applied.fuel[..commands.len() - 1]
+                .iter()
+                .all(|fuel| *fuel <= FUEL)
+        );
         assert_eq!(Seen::of(&other.batch(time, commands)), Seen::of(&applied));
         for command in &description.commands {
             if command.access == Access::Read && choices.ratio(1u8, 8u8).unwrap_or(false) {
@@ -136,7 +145,10 @@ fn call(choices: &mut Unstructured<'_>, description: &PluginDescription, mut one
     assert_eq!(one.checkpoint(time), other.checkpoint(time));
 }
 
-fn some_command(choices: &mut Unstructured<'_>, description: &PluginDescription) -> Option<Command> {
+fn some_command(
+    choices: &mut Unstructured<'_>,
+    description: &PluginDescription,
+) -> Option<Command> {
     let command = choices.choose(&description.commands).ok()?;
     Some(Command::Call {
         principal: "fuzz".into(),
@@ -147,7 +159,10 @@ fn some_command(choices: &mut Unstructured<'_>, description: &PluginDescription)
     })
 }
 
-fn arguments(choices: &mut Unstructured<'_>, command: &CommandDescription) -> Vec<serde_bytes::ByteBuf> {
+fn arguments(
+    choices: &mut Unstructured<'_>,
+    command: &CommandDescription,
+) -> Vec<serde_bytes::ByteBuf> {
     super::calls::arguments(choices, command)
 }
 

@@ -89,13 +89,33 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push(bytes);
     };
     use hostd_sdk::state::{EncodeKey as _, EncodeValue as _};
-    add_key(0, &[&|out| b"a\0b".encode_key(out), &|out| vec![0u8, 255].encode_key(out)]);
+    add_key(
+        0,
+        &[&|out| b"a\0b".encode_key(out), &|out| {
+            vec![0u8, 255].encode_key(out)
+        }],
+    );
     add_key(2, &[&|out| ("x".to_owned(), 7u64).encode_key(out)]);
-    add_key(4, &[&|out| (-5i64).encode_key(out), &|out| 5i64.encode_key(out)]);
-    add_key(5, &[&|out| (true, -1i32, Time::from_nanos(9)).encode_key(out)]);
-    add_key(9, &[&|out| vec!["a".to_owned(), String::new()].encode_value(out)]);
+    add_key(
+        4,
+        &[&|out| (-5i64).encode_key(out), &|out| 5i64.encode_key(out)],
+    );
+    add_key(
+        5,
+        &[&|out| (true, -1i32, Time::from_nanos(9)).encode_key(out)],
+    );
+    add_key(
+        9,
+        &[&|out| vec!["a".to_owned(), String::new()].encode_value(out)],
+    );
     add_key(10, &[&|out| vec![vec![1u32, 2], vec![]].encode_value(out)]);
-    add_key(11, &[&|out| (7u64, Some("x".to_owned()), vec![1u8]).encode_value(out)]);
-    add_key(13, &[&|out| vec![(true, Some(vec![1u8])), (false, None)].encode_value(out)]);
+    add_key(
+        11,
+        &[&|out| (7u64, Some("x".to_owned()), vec![1u8]).encode_value(out)],
+    );
+    add_key(
+        13,
+        &[&|out| vec![(true, Some(vec![1u8])), (false, None)].encode_value(out)],
+    );
     seeds
 }

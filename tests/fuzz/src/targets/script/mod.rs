@@ -86,13 +86,16 @@ fn run(bytes: &[u8]) {
     while !choices.is_empty() && replicas.len() < 40 {
         let elapsed = choices.arbitrary::<u8>().unwrap_or_default();
         let time = model.time() + u64::from(elapsed);
-        let Ok(action) = action(&mut choices) else { break };
+        let Ok(action) = action(&mut choices) else {
+            break;
+        };
         match action {
             Action::Batch(scripts) => {
                 let commands = scripts.iter().map(|script| call(script)).collect();
                 let applied = replicas.batch(time, commands);
                 let mut events = Vec::new();
-                for (offset, (script, outcome)) in scripts.iter().zip(&applied.outcomes).enumerate() {
+                for (offset, (script, outcome)) in scripts.iter().zip(&applied.outcomes).enumerate()
+                {
                     let expected = model.write(time + offset as u64, script, outcome, &mut events);
                     check(&expected, outcome, script);
                 }
@@ -114,7 +117,9 @@ fn run(bytes: &[u8]) {
                 }
             }
             Action::Read(script) => {
-                let outcome = replicas.steady.query(PLUGIN, "read", &[script.clone().into()]);
+                let outcome = replicas
+                    .steady
+                    .query(PLUGIN, "read", &[script.clone().into()]);
                 if let Some(expected) = model.read(&script) {
                     check(&expected, &outcome, &script);
                 }
@@ -129,7 +134,10 @@ fn run(bytes: &[u8]) {
         }
         let timer = replicas.steady.machine.views().latest().next_timer();
         assert_eq!(timer, model.next_timer(), "the first timer");
-        assert_eq!(replicas.steady.machine.views().latest().time(), model.time());
+        assert_eq!(
+            replicas.steady.machine.views().latest().time(),
+            model.time()
+        );
     }
     replicas.compare();
 }
@@ -152,7 +160,11 @@ fn check(expected: &Expected, outcome: &Outcome, script: &[u8]) {
             for (number, (given, item)) in given.iter().zip(items).enumerate() {
                 if let Some(given) = given {
                     let same = matches!(item, Reply::Bytes(bytes) if bytes == given);
-                    assert!(same, "step {number} of {:?}: {item:?}, not {given:?}", steps());
+                    assert!(
+                        same,
+                        "step {number} of {:?}: {item:?}, not {given:?}",
+                        steps()
+                    );
                 }
             }
         }
@@ -193,7 +205,10 @@ fn seeds() -> Vec<Vec<u8>> {
         vec![1, 15],
         write(&[put(70, 60), vec![230]].concat()),
         write(&[put(70, 60), vec![224]].concat()),
-        write(&[12, 5, 1, 60, 40, 0, 61, 1, 62, 60, 27, 3, b'a', b'b', b'c', 90, 238, 3, 6, 2, 2, 1, 4, 1, b'x']),
+        write(&[
+            12, 5, 1, 60, 40, 0, 61, 1, 62, 60, 27, 3, b'a', b'b', b'c', 90, 238, 3, 6, 2, 2, 1, 4,
+            1, b'x',
+        ]),
         vec![1, 14],
         vec![1, 13],
     ];

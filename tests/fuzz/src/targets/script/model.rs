@@ -136,7 +136,11 @@ impl Model {
         }
         let expected = match given {
             Ok(given) => {
-                let replied: usize = 32 + given.iter().map(|given| 32 + given.as_ref().map_or(0, Vec::len)).sum::<usize>();
+                let replied: usize = 32
+                    + given
+                        .iter()
+                        .map(|given| 32 + given.as_ref().map_or(0, Vec::len))
+                        .sum::<usize>();
                 // Only what is known counts; what is not is small, or made it exhausted.
                 if replied as u64 > self.limits.reply_bytes_max {
                     Expected::Rejected(RejectionCode::TooLarge)
@@ -183,13 +187,23 @@ impl Model {
         let mut fired = 0;
         while fired < self.limits.timers_per_wake {
             let due = |(id, at): (&Vec<u8>, &u64)| (*at, id.clone());
-            let Some((_, id)) = self.state.timers.iter().map(due).min().filter(|(at, _)| *at <= first)
+            let Some((_, id)) = self
+                .state
+                .timers
+                .iter()
+                .map(due)
+                .min()
+                .filter(|(at, _)| *at <= first)
             else {
                 break;
             };
             self.state.timers.remove(&id);
             fired += 1;
-            let now = if fired == 1 { first } else { self.advance(first) };
+            let now = if fired == 1 {
+                first
+            } else {
+                self.advance(first)
+            };
             let mut run = self.begin(now, false);
             let given = run.all(&id);
             if run.may_be_exhausted() {
@@ -334,7 +348,10 @@ impl Run<'_> {
             }
             Step::GetTimer(id) => {
                 let at = self.state.timers.get(&id);
-                option(&mut given, at.map(|at| at.to_le_bytes().to_vec()).as_deref());
+                option(
+                    &mut given,
+                    at.map(|at| at.to_le_bytes().to_vec()).as_deref(),
+                );
             }
             Step::Publish(topic, payload) => {
                 let bytes = topic.len() + payload.len();
