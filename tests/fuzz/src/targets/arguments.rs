@@ -13,7 +13,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 1024,
-    inputs: 40_000,
+    inputs: 200_000,
 };
 
 struct Shapes;

@@ -21,7 +21,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 1024,
-    inputs: 150,
+    inputs: 400,
 };
 
 fn rig() -> Rig {

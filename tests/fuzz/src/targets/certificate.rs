@@ -11,7 +11,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 4096,
-    inputs: 40_000,
+    inputs: 100_000,
 };
 
 fn run(bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{Batch, Command, EngineIdentity, Entry, Limits, Once};
 
-use super::{Target, round_trip, seed};
+use super::{Target, decoded_as, round_trip, seed};
 
 pub(super) const TARGET: Target = Target {
     name: "entries",
@@ -11,13 +11,14 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 4096,
-    inputs: 30_000,
+    inputs: 100_000,
 };
 
 fn run(bytes: &[u8]) {
-    let Some((choice, bytes)) = bytes.split_first() else {
+    let Some((choice, bytes)) = decoded_as(bytes) else {
         return;
     };
+    let bytes = &*bytes;
     match choice % 3 {
         // A wake is one byte on the wire, and a command of the largest kind in memory.
         0 => round_trip::<Entry>(bytes, 3 * size_of::<Command>()),

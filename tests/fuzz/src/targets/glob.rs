@@ -11,7 +11,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 512,
-    inputs: 40_000,
+    inputs: 200_000,
 };
 
 use self::glob::{literal_prefix, matches};

@@ -23,7 +23,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 4096,
-    inputs: 250,
+    inputs: 150,
 };
 
 /// Where the input lies in the guest's memory.

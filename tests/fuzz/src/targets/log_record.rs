@@ -12,7 +12,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 2048,
-    inputs: 40_000,
+    inputs: 100_000,
 };
 
 use self::record::{GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row};

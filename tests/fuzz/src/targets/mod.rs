@@ -15,6 +15,8 @@ mod snapshot;
 mod upload;
 mod values;
 
+use std::borrow::Cow;
+
 /// A function of bytes that panics when something is wrong, and what its drivers need to know.
 #[derive(Clone, Copy)]
 pub struct Target {
@@ -74,6 +76,20 @@ fn round_trip<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8], f
     assert!(encoded.len() <= bytes.len(), "the shortest form is longer");
     let again = decode::<T>(&encoded).expect("what was encoded is decoded");
     assert_eq!(encode(&again), encoded, "it comes back as something else");
+}
+
+/// A decoder's input, and what to decode it as. Now and then a few bytes stand for themselves many
+/// times over: what is nested, or long, beyond what a driver writes by itself.
+fn decoded_as(bytes: &[u8]) -> Option<(u8, Cow<'_, [u8]>)> {
+    const REPEATED: usize = 50_000;
+
+    let (choice, bytes) = bytes.split_first()?;
+    if *choice < 240 || bytes.is_empty() {
+        return Some((*choice, bytes.into()));
+    }
+    let (pattern, rest) = bytes.split_at(bytes.len().min(1 + usize::from(choice % 4)));
+    let (choice, rest) = rest.split_first()?;
+    Some((*choice, [&pattern.repeat(REPEATED), rest].concat().into()))
 }
 
 /// An input whose first byte chooses and whose others are `value`'s.

@@ -10,7 +10,7 @@ use hostd_replica::types::{LogEntry, Node, Payload, TypeConfig, log_id};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use openraft::{EntryPayload, Membership};
 
-use super::{Target, round_trip, seed};
+use super::{Target, decoded_as, round_trip, seed};
 
 pub(super) const TARGET: Target = Target {
     name: "peers",
@@ -18,7 +18,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 16_384,
-    inputs: 40_000,
+    inputs: 100_000,
 };
 
 /// A log entry, a member or a nested reply: some dozen bytes in memory for a few on the wire, in
@@ -28,9 +28,10 @@ const FACTOR: usize = 512;
 type Asked<T> = Question<T>;
 
 fn run(bytes: &[u8]) {
-    let Some((choice, bytes)) = bytes.split_first() else {
+    let Some((choice, bytes)) = decoded_as(bytes) else {
         return;
     };
+    let bytes = &*bytes;
     match choice % 10 {
         0 => round_trip::<Opening>(bytes, FACTOR),
         1 => round_trip::<Result<Hello, Rebuff>>(bytes, FACTOR),

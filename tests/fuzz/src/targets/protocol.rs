@@ -7,7 +7,7 @@ use hostd_protocol::{
     PluginStatus, Rejection, RejectionCode, Reply, Request, Response, Role,
 };
 
-use super::{Target, round_trip, seed};
+use super::{Target, decoded_as, round_trip, seed};
 
 pub(super) const TARGET: Target = Target {
     name: "protocol",
@@ -15,7 +15,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 65_536,
-    inputs: 60_000,
+    inputs: 100_000,
 };
 
 /// A node's status is its largest type: an item of it takes that much, though it may be a dozen
@@ -25,9 +25,10 @@ const RESPONSE_FACTOR: usize = 64;
 type Answer = (u64, Result<Response, CallError>);
 
 fn run(bytes: &[u8]) {
-    let Some((choice, bytes)) = bytes.split_first() else {
+    let Some((choice, bytes)) = decoded_as(bytes) else {
         return;
     };
+    let bytes = &*bytes;
     match choice % 5 {
         // An empty argument is one byte and, in a vector that doubles, up to three times 24.
         0 => round_trip::<(u64, Request)>(bytes, 72),

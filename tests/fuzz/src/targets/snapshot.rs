@@ -20,7 +20,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 1024,
-    inputs: 300,
+    inputs: 400,
 };
 
 /// The chunks as `host/machine/src/snapshot.rs` has them.

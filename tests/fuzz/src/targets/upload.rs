@@ -22,7 +22,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 512,
-    inputs: 150,
+    inputs: 100,
 };
 
 const PLUGINS: [&str; 4] = [

@@ -14,7 +14,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 512,
-    inputs: 60_000,
+    inputs: 300_000,
 };
 
 fn run(bytes: &[u8]) {

@@ -23,7 +23,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     bytes_max: 2048,
-    inputs: 400,
+    inputs: 1_500,
 };
 
 const PLUGIN: &str = "scripted";
