@@ -1,4 +1,4 @@
-//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `sim`, `bench`.
+//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `sim`, `fuzz`, `bench`.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod fuzz;
 mod plugins;
 mod run;
 mod sim;
@@ -36,9 +37,14 @@ enum Chore {
     Sim(sim::Options),
     /// Measures: passes its arguments to the bench
     Bench(bench::Options),
+    /// Looks for inputs that break decoders, plugin upload or host calls
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::as_rustc() {
+        return code;
+    }
     let done = match Arguments::parse().chore {
         Chore::Demo(options) => demo::run(&options),
         Chore::Test(options) => check::run(&options),
@@ -46,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Plugins(options) => plugins::run(&options),
         Chore::Sim(options) => sim::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Catalogue;
 use crate::query::{View, Views};
 use crate::sessions::Sessions;
-use crate::store::{Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
+use crate::store::{Base, Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
 use crate::system::System;
 use crate::timers::Front;
 use crate::wasm::{Engine, Instance};
@@ -115,7 +115,7 @@ impl Machine {
     /// [`OpenError::Corrupt`] when the file is not exactly what was written.
     pub fn open(engine: Arc<Engine>, backend: impl StorageBackend) -> Result<Self, OpenError> {
         let (store, checkpoint) = Store::open(backend)?;
-        let parts = Parts::load(&engine, &store, &checkpoint)?;
+        let parts = Parts::load(&engine, store.base()?, &checkpoint)?;
         let views = Views::new(Arc::new(View::new(&engine, &parts)));
         Ok(Self {
             engine,
@@ -230,11 +230,10 @@ impl Machine {
         })
     }
 
-    /// Takes over the database's content after something else than a flush replaced it.
-    pub(crate) fn reload(&mut self, checkpoint: &Checkpoint) -> Result<(), Fault> {
-        let parts = Parts::load(&self.engine, &self.store, checkpoint)?;
+    /// Takes over what was loaded of rows that have become the database's.
+    pub(crate) fn take_over(&mut self, parts: Parts, checkpoint: &Checkpoint) -> Result<(), Fault> {
         self.instances.clear();
-        self.layers = Some(parts.layers);
+        self.layers = Some(Layers::new(self.store.base()?));
         self.system = parts.system;
         self.sessions = parts.sessions;
         self.catalogue = parts.catalogue;
@@ -274,8 +273,12 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    fn load(engine: &Engine, store: &Store, checkpoint: &Checkpoint) -> Result<Self, Fault> {
-        let layers = Layers::new(store.base()?);
+    pub(crate) fn load(
+        engine: &Engine,
+        rows: Base,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, Fault> {
+        let layers = Layers::new(rows);
         let system = System::load(&layers)?;
         if let Some(founding) = &system.founding {
             Engine::honour(&founding.engine, &founding.limits)?;
@@ -329,7 +332,7 @@ mod tests {
                 digest: StateDigest::default(),
             };
             let checkpoint = job.run().unwrap().checkpoint;
-            Parts::load(&Engine::new().unwrap(), &store, &checkpoint).map(|_| ())
+            Parts::load(&Engine::new().unwrap(), store.base().unwrap(), &checkpoint).map(|_| ())
         };
         open(0).unwrap();
         assert!(matches!(open(1), Err(Fault::Engine(_))));

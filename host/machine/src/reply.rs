@@ -1,11 +1,8 @@
 //! From the flat form that plugins return to the tree that callers get.
 
-use hostd_protocol::{Outcome, Rejection, RejectionCode, Reply};
+use hostd_protocol::{Outcome, REPLY_DEPTH_MAX, Rejection, RejectionCode, Reply};
 
 use crate::wasm::types::Token;
-
-/// Nesting that a reply may have.
-const DEPTH_MAX: usize = 32;
 
 /// Builds the reply of a token list in prefix order.
 ///
@@ -28,7 +25,7 @@ pub(crate) fn assemble(tokens: Vec<Token>, bytes_max: usize) -> Outcome {
 }
 
 fn value(tokens: &mut std::vec::IntoIter<Token>, depth: usize) -> Outcome {
-    if depth > DEPTH_MAX {
+    if depth > REPLY_DEPTH_MAX {
         return Err(malformed());
     }
     Ok(match tokens.next().ok_or_else(malformed)? {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Fault;
-use crate::machine::{Machine, Position};
+use crate::machine::{Machine, Parts, Position};
 use crate::store::{Checkpoint, Row, StateDigest, Table, database};
 
 /// Size from which a chunk is handed over.
@@ -181,8 +181,10 @@ impl Machine {
         }))
     }
 
-    /// Replaces the whole state by the snapshot of the checkpoint at `expected`, in one transaction:
-    /// afterwards, and after any crash, the state is either the old or the new one.
+    /// Replaces the whole state by the snapshot of the checkpoint at `expected`. Its rows are written
+    /// beside the present ones, and take their place in one transaction once they are known to be a
+    /// state that this node can load: afterwards, and after any crash or error, the state is either
+    /// the old or the new one.
     ///
     /// # Errors
     /// [`InstallError::Damaged`] when the chunks are not exactly this one whole snapshot. A flush
@@ -192,77 +194,89 @@ impl Machine {
         expected: Position,
         chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
     ) -> Result<(), InstallError> {
-        let checkpoint = self.write_snapshot(expected, chunks)?;
-        self.reload(&checkpoint)?;
+        let database = self.store.database();
+        let checkpoint = write_incoming(&database, expected, chunks)?;
+        let parts = database::incoming(&database)
+            .and_then(|rows| Parts::load(&self.engine, rows, &checkpoint));
+        let parts = match parts {
+            Ok(parts) => parts,
+            Err(fault) => {
+                database::drop_incoming(&database)?;
+                return Err(fault.into());
+            }
+        };
+        database::take_incoming(&database, &checkpoint)?;
+        self.take_over(parts, &checkpoint)?;
         Ok(())
     }
+}
 
-    fn write_snapshot(
-        &self,
-        expected: Position,
-        mut chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
-    ) -> Result<Checkpoint, InstallError> {
-        let damaged = |what: &str| InstallError::Damaged(what.to_owned());
-        let mut next = || -> Result<Chunk, InstallError> {
-            let bytes = chunks.next().ok_or_else(|| damaged("it ends early"))??;
-            codec::decode(&bytes).map_err(|error| InstallError::Damaged(error.to_string()))
-        };
-        let Chunk::Head { format, position } = next()? else {
-            return Err(damaged("it does not start with a head"));
-        };
-        if format != FORMAT {
-            return Err(InstallError::Damaged(format!(
-                "format {format}; this hostd reads {FORMAT}"
-            )));
-        }
-        if position != expected {
-            return Err(InstallError::Damaged(format!(
-                "it was announced as {expected:?} and is {position:?}"
-            )));
-        }
-        let database = self.store.database();
-        let transaction = database.begin_write().map_err(Fault::from)?;
-        database::clear_rows(&transaction)?;
-        let mut digest = StateDigest::default();
-        let mut written = 0u64;
-        {
-            let mut table = database::rows_for_writing(&transaction)?;
-            loop {
-                match next()? {
-                    Chunk::Head { .. } => return Err(damaged("it has two heads")),
-                    Chunk::Rows(pairs) => {
-                        for (key, row) in pairs {
-                            let (_, hash) = Row::decode(&key, &row)
-                                .map_err(|fault| InstallError::Damaged(fault.to_string()))?;
-                            digest.add(&hash);
-                            table
-                                .insert(key.as_slice(), row.as_slice())
-                                .map_err(Fault::from)?;
-                            written += 1;
+/// Writes the rows of a snapshot beside those of the state.
+fn write_incoming(
+    database: &redb::Database,
+    expected: Position,
+    mut chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
+) -> Result<Checkpoint, InstallError> {
+    let damaged = |what: &str| InstallError::Damaged(what.to_owned());
+    let mut next = || -> Result<Chunk, InstallError> {
+        let bytes = chunks.next().ok_or_else(|| damaged("it ends early"))??;
+        codec::decode(&bytes).map_err(|error| InstallError::Damaged(error.to_string()))
+    };
+    let Chunk::Head { format, position } = next()? else {
+        return Err(damaged("it does not start with a head"));
+    };
+    if format != FORMAT {
+        return Err(InstallError::Damaged(format!(
+            "format {format}; this hostd reads {FORMAT}"
+        )));
+    }
+    if position != expected {
+        return Err(InstallError::Damaged(format!(
+            "it was announced as {expected:?} and is {position:?}"
+        )));
+    }
+    let transaction = database.begin_write().map_err(Fault::from)?;
+    let mut digest = StateDigest::default();
+    let mut written = 0u64;
+    {
+        let mut table = database::incoming_for_writing(&transaction)?;
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            match next()? {
+                Chunk::Head { .. } => return Err(damaged("it has two heads")),
+                Chunk::Rows(pairs) => {
+                    for (key, row) in pairs {
+                        // A key that comes twice would count twice in the digest and be there once.
+                        if last.as_ref().is_some_and(|last| *last >= key) {
+                            return Err(damaged("its rows are out of order"));
                         }
+                        let (_, hash) = Row::decode(&key, &row)
+                            .map_err(|fault| InstallError::Damaged(fault.to_string()))?;
+                        digest.add(&hash);
+                        table
+                            .insert(key.as_slice(), row.as_slice())
+                            .map_err(Fault::from)?;
+                        written += 1;
+                        last = Some(key);
                     }
-                    Chunk::End {
-                        rows,
-                        digest: expected,
-                    } => {
-                        if planted::active(Bug::ForgetSessions)
-                            || planted::active(Bug::ForgetTimers)
-                        {
-                            digest = StateDigest::from_bytes(&expected);
-                        } else if rows != written || expected != digest.to_bytes() {
-                            return Err(damaged("its rows do not add up to its digest"));
-                        }
-                        break;
+                }
+                Chunk::End {
+                    rows,
+                    digest: expected,
+                } => {
+                    if planted::active(Bug::ForgetSessions) || planted::active(Bug::ForgetTimers) {
+                        digest = StateDigest::from_bytes(&expected);
+                    } else if rows != written || expected != digest.to_bytes() {
+                        return Err(damaged("its rows do not add up to its digest"));
                     }
+                    break;
                 }
             }
         }
-        if chunks.next().is_some() {
-            return Err(damaged("it goes on after its end"));
-        }
-        let checkpoint = Checkpoint::new(Some(position), digest);
-        database::put_checkpoint(&transaction, &checkpoint)?;
-        transaction.commit().map_err(Fault::from)?;
-        Ok(checkpoint)
     }
+    if chunks.next().is_some() {
+        return Err(damaged("it goes on after its end"));
+    }
+    transaction.commit().map_err(Fault::from)?;
+    Ok(Checkpoint::new(Some(position), digest))
 }

@@ -15,8 +15,6 @@ pub enum Bug {
     SkipSync,
     /// The mark of a commit is written before the commit.
     MarkFirst,
-    /// What a new leader cuts off stays on disk.
-    SkipTruncate,
     /// A vote is not written to disk.
     ForgetVote,
     /// The leader answers reads without asking a majority.
@@ -61,11 +59,10 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 24] = [
+    pub const ALL: [(Bug, &'static str); 23] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
-        (Bug::SkipTruncate, "skip-truncate"),
         (Bug::ForgetVote, "forget-vote"),
         (Bug::SkipReadIndex, "skip-read-index"),
         (Bug::FollowerReads, "follower-reads"),

@@ -22,7 +22,7 @@ pub use description::{
 pub use entry::{Batch, Command, EngineIdentity, Entry, Limits, ONCE_KEY_BYTES_MAX, Once};
 pub use error::{CallError, Failure, FailureCode};
 pub use outcome::{Outcome, Rejection, RejectionCode};
-pub use reply::Reply;
+pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
 pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
 

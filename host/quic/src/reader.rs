@@ -59,11 +59,29 @@ impl FrameReader {
         context: &mut Context<'_>,
         stream: &mut RecvStream,
     ) -> Poll<Result<usize, ReadError>> {
+        let count = ready!(stream.poll_read(context, self.room()))?;
+        self.filled(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Where bytes go that come from elsewhere than a QUIC stream. Say with
+    /// [`filled`](Self::filled) how many there are.
+    pub fn room(&mut self) -> &mut [u8] {
         self.make_room();
-        let count = ready!(stream.poll_read(context, &mut self.buffer[self.end..]))?;
+        &mut self.buffer[self.end..]
+    }
+
+    /// Takes in the first `count` bytes of [`room`](Self::room).
+    ///
+    /// # Panics
+    /// When there was less room.
+    pub fn filled(&mut self, count: usize) {
+        assert!(
+            count <= self.buffer.len() - self.end,
+            "more than there was room for"
+        );
         self.end += count;
         self.drop_discarded();
-        Poll::Ready(Ok(count))
     }
 
     /// The next frame in the buffer.
@@ -140,11 +158,10 @@ mod tests {
     impl FrameReader {
         /// What `poll_fill` does, from memory.
         fn feed(&mut self, bytes: &[u8]) -> usize {
-            self.make_room();
-            let count = bytes.len().min(self.buffer.len() - self.end);
-            self.buffer[self.end..self.end + count].copy_from_slice(&bytes[..count]);
-            self.end += count;
-            self.drop_discarded();
+            let room = self.room();
+            let count = bytes.len().min(room.len());
+            room[..count].copy_from_slice(&bytes[..count]);
+            self.filled(count);
             count
         }
     }

@@ -20,6 +20,9 @@ const CACHE_BYTES: usize = 32 << 20;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
+/// Rows of a snapshot, until they take the place of [`ROWS`]. What is left of an installation that
+/// did not end well stays until the next one.
+const INCOMING: TableDefinition<&[u8], &[u8]> = TableDefinition::new("incoming");
 const CHECKPOINT: &str = "checkpoint";
 
 /// The one record beside the rows: which checkpoint they are.
@@ -173,9 +176,34 @@ pub(crate) fn rows_for_writing(
     Ok(transaction.open_table(ROWS)?)
 }
 
-/// Removes every row.
-pub(crate) fn clear_rows(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
+/// An empty table for the rows of a snapshot.
+pub(crate) fn incoming_for_writing(
+    transaction: &redb::WriteTransaction,
+) -> Result<redb::Table<'_, &'static [u8], &'static [u8]>, Fault> {
+    transaction.delete_table(INCOMING)?;
+    Ok(transaction.open_table(INCOMING)?)
+}
+
+/// The rows of a snapshot that were written and committed.
+pub(crate) fn incoming(database: &Database) -> Result<Base, Fault> {
+    Ok(Base::new(database.begin_read()?.open_table(INCOMING)?))
+}
+
+/// Makes the rows of a snapshot those of the state.
+pub(crate) fn take_incoming(database: &Database, checkpoint: &Checkpoint) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
     transaction.delete_table(ROWS)?;
+    transaction.rename_table(INCOMING, ROWS)?;
+    put_checkpoint(&transaction, checkpoint)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Removes the rows of a snapshot that is refused.
+pub(crate) fn drop_incoming(database: &Database) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    transaction.delete_table(INCOMING)?;
+    transaction.commit()?;
     Ok(())
 }
 

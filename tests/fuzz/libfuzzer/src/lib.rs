@@ -1,0 +1,1 @@
+//! Nothing: the library that libFuzzer is built as is what is wanted.
