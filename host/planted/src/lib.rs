@@ -47,8 +47,6 @@ pub enum Bug {
     OwnRandom,
     /// Queries see a time that has not come.
     QueriesAhead,
-    /// A damaged state is not noticed when it is opened.
-    TrustDisk,
     /// The client numbers two writes alike.
     ReuseSequence,
     /// The client sends a write again without what recognises it.
@@ -59,7 +57,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 23] = [
+    pub const ALL: [(Bug, &'static str); 22] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -79,7 +77,6 @@ impl Bug {
         (Bug::ForgetTimers, "forget-timers"),
         (Bug::OwnRandom, "own-random"),
         (Bug::QueriesAhead, "queries-ahead"),
-        (Bug::TrustDisk, "trust-disk"),
         (Bug::ReuseSequence, "reuse-sequence"),
         (Bug::RetryWithoutNumber, "retry-without-number"),
         (Bug::AckUnknown, "ack-unknown"),

@@ -23,6 +23,7 @@ const RULES: &[(&str, &str)] = &[
     ("kv", "tokio"),
     ("kv", "hostd-machine"),
     ("xtask", "wasmtime"),
+    ("hostd-history", "hostd-protocol"),
 ];
 
 /// Checks every rule and names each path that breaks one.

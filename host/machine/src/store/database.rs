@@ -3,7 +3,6 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use hostd_planted::{self as planted, Bug};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
@@ -64,9 +63,7 @@ impl Store {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(backend)
             .map_err(open_error)?;
-        if planted::active(Bug::TrustDisk) {
-            tracing::info!("the state is believed");
-        } else if !database.check_integrity().map_err(open_error)? {
+        if !database.check_integrity().map_err(open_error)? {
             tracing::info!("the state database was not closed; its page allocation was rebuilt");
         }
         let store = Self {
@@ -82,9 +79,7 @@ impl Store {
                 known: FORMAT,
             });
         }
-        if !planted::active(Bug::TrustDisk) {
-            store.verify(&checkpoint)?;
-        }
+        store.verify(&checkpoint)?;
         Ok((store, checkpoint))
     }
 
