@@ -268,8 +268,38 @@ fn extra_flags(arguments: &[OsString], libfuzzer: &OsString) -> Vec<OsString> {
     }
 }
 
+/// What a program needs to link.
 fn linked(libfuzzer: &OsString) -> Vec<OsString> {
     let mut archive = OsString::from("-Clink-arg=");
     archive.push(libfuzzer);
     vec![archive, "-Clink-arg=-lstdc++".into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &str) -> usize {
+        let arguments: Vec<OsString> = arguments.split(' ').map(OsString::from).collect();
+        extra_flags(&arguments, &"libfuzzer.a".into()).len()
+    }
+
+    #[test]
+    fn libraries_count_and_programs_link_and_what_cargo_runs_does_neither() {
+        assert_eq!(
+            flags("--crate-name kv lib.rs --crate-type lib"),
+            COUNTING.len()
+        );
+        assert_eq!(flags("--crate-name hostd_fuzz main.rs --crate-type bin"), 2);
+        assert_eq!(flags("--crate-name stories main.rs --test"), 2);
+        assert_eq!(
+            flags("--crate-name macros lib.rs --crate-type proc-macro"),
+            0
+        );
+        assert_eq!(
+            flags("--crate-name build_script_build build.rs --crate-type bin"),
+            0
+        );
+        assert_eq!(flags("-vV"), 0);
+    }
 }
