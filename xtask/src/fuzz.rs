@@ -259,11 +259,9 @@ fn extra_flags(arguments: &[OsString], libfuzzer: &OsString) -> Vec<OsString> {
     let is_test = arguments.iter().any(|argument| argument == "--test");
     match after("--crate-type") {
         Some("lib") => COUNTING.iter().map(OsString::from).collect(),
-        // Cargo runs these two itself, without libFuzzer.
-        Some("bin") if name.starts_with("build_script") => Vec::new(),
-        Some("proc-macro") => Vec::new(),
-        Some("bin") => linked(libfuzzer),
+        Some("bin") if !name.starts_with("build_script") => linked(libfuzzer),
         None if is_test => linked(libfuzzer),
+        // Build scripts and macros run within cargo and rustc, without libFuzzer.
         _ => Vec::new(),
     }
 }
