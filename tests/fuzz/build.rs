@@ -7,6 +7,7 @@
 #[expect(unreachable_pub, reason = "the crate shows it")]
 mod shape;
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use arbitrary::Unstructured;
@@ -69,10 +70,8 @@ fn main() {
     for (number, module) in modules.iter().enumerate() {
         let path = Path::new(&directory).join(format!("{number}.wasm"));
         std::fs::write(&path, module).expect("the build's own directory is written");
-        list.push_str(&format!(
-            "include_bytes!({:?}),\n",
-            path.display().to_string()
-        ));
+        let path = path.display().to_string();
+        writeln!(list, "include_bytes!({path:?}),").expect("text takes everything");
     }
     list.push_str("]\n");
     let path = Path::new(&directory).join("smith.rs");

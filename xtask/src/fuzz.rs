@@ -259,17 +259,45 @@ fn extra_flags(arguments: &[OsString], libfuzzer: &OsString) -> Vec<OsString> {
     let is_test = arguments.iter().any(|argument| argument == "--test");
     match after("--crate-type") {
         Some("lib") => COUNTING.iter().map(OsString::from).collect(),
-        // Cargo runs these two itself, without libFuzzer.
-        Some("bin") if name.starts_with("build_script") => Vec::new(),
-        Some("proc-macro") => Vec::new(),
-        Some("bin") => linked(libfuzzer),
+        Some("bin") if !name.starts_with("build_script") => linked(libfuzzer),
         None if is_test => linked(libfuzzer),
+        // Build scripts and macros run within cargo and rustc, without libFuzzer.
         _ => Vec::new(),
     }
 }
 
+/// What a program needs to link.
 fn linked(libfuzzer: &OsString) -> Vec<OsString> {
     let mut archive = OsString::from("-Clink-arg=");
     archive.push(libfuzzer);
     vec![archive, "-Clink-arg=-lstdc++".into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &str) -> usize {
+        let arguments: Vec<OsString> = arguments.split(' ').map(OsString::from).collect();
+        extra_flags(&arguments, &"libfuzzer.a".into()).len()
+    }
+
+    #[test]
+    fn libraries_count_and_programs_link_and_what_cargo_runs_does_neither() {
+        assert_eq!(
+            flags("--crate-name kv lib.rs --crate-type lib"),
+            COUNTING.len()
+        );
+        assert_eq!(flags("--crate-name hostd_fuzz main.rs --crate-type bin"), 2);
+        assert_eq!(flags("--crate-name stories main.rs --test"), 2);
+        assert_eq!(
+            flags("--crate-name macros lib.rs --crate-type proc-macro"),
+            0
+        );
+        assert_eq!(
+            flags("--crate-name build_script_build build.rs --crate-type bin"),
+            0
+        );
+        assert_eq!(flags("-vV"), 0);
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hostd_machine::{
-    Applied, Budget, Engine, FlushJob, Input, InstallError, Machine, Plugin, Position,
+    Applied, Budget, Engine, Fault, FlushJob, Input, InstallError, Machine, Plugin, Position,
 };
 use hostd_protocol::{Command, Entry, Limits, Outcome, entry::Batch};
 use serde_bytes::ByteBuf;
@@ -108,6 +108,15 @@ impl Rig {
     /// Applies an entry. A checkpoint's write waits for [`Rig::flush`], at the latest until the
     /// next checkpoint.
     pub fn apply(&mut self, entry: Entry) -> Applied {
+        self.try_apply(entry)
+            .expect("a plugin never causes a fault")
+    }
+
+    /// As [`Rig::apply`], where the state may be wrong.
+    ///
+    /// # Errors
+    /// As [`Machine::apply`].
+    pub fn try_apply(&mut self, entry: Entry) -> Result<Applied, Fault> {
         if matches!(entry, Entry::Checkpoint { .. }) {
             self.flush();
         }
@@ -115,13 +124,10 @@ impl Rig {
             term: 1,
             index: self.next_index(),
         };
-        let mut applied = self
-            .machine
-            .apply(position, Input::Entry(entry))
-            .expect("a plugin never causes a fault");
+        let mut applied = self.machine.apply(position, Input::Entry(entry))?;
         self.flush = applied.flush.take().or(self.flush.take());
         self.machine.publish();
-        applied
+        Ok(applied)
     }
 
     /// Writes the last checkpoint to disk, if that is still to be done.

@@ -14,11 +14,11 @@ pub(super) const TARGET: Target = Target {
     inputs: 200_000,
 };
 
-use self::glob::{literal_prefix, matches};
+use self::patterns::{literal_prefix, matches};
 
 #[path = "../../../../plugins/kv/src/glob.rs"]
 #[allow(unreachable_pub)]
-mod glob;
+mod patterns;
 
 fn run(bytes: &[u8]) {
     let mut choices = Unstructured::new(bytes);

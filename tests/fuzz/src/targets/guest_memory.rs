@@ -69,7 +69,7 @@ fn run(bytes: &[u8]) {
     let shell = component("tests/fixtures/scripted");
     let plugin = components::transplant(&shell, &module(data, describe, pointer));
     memory::at_most(LIFTED_BYTES, || {
-        drop(crate::machines::engine().compile(&plugin))
+        drop(crate::machines::engine().compile(&plugin));
     });
     if !described {
         return;

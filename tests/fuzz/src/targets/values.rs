@@ -82,40 +82,33 @@ fn value<V: StateValue + PartialEq + Debug>(bytes: &[u8]) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
+    use hostd_sdk::state::{EncodeKey as _, EncodeValue as _};
+
     let mut seeds = Vec::new();
-    let mut add_key = |choice: u8, keys: &[&dyn Fn(&mut Vec<u8>)]| {
+    let mut add = |choice: u8, encode: fn(&mut Vec<u8>)| {
         let mut bytes = vec![choice];
-        keys.iter().for_each(|encode| encode(&mut bytes));
+        encode(&mut bytes);
         seeds.push(bytes);
     };
-    use hostd_sdk::state::{EncodeKey as _, EncodeValue as _};
-    add_key(
-        0,
-        &[&|out| b"a\0b".encode_key(out), &|out| {
-            vec![0u8, 255].encode_key(out)
-        }],
-    );
-    add_key(2, &[&|out| ("x".to_owned(), 7u64).encode_key(out)]);
-    add_key(
-        4,
-        &[&|out| (-5i64).encode_key(out), &|out| 5i64.encode_key(out)],
-    );
-    add_key(
-        5,
-        &[&|out| (true, -1i32, Time::from_nanos(9)).encode_key(out)],
-    );
-    add_key(
-        9,
-        &[&|out| vec!["a".to_owned(), String::new()].encode_value(out)],
-    );
-    add_key(10, &[&|out| vec![vec![1u32, 2], vec![]].encode_value(out)]);
-    add_key(
-        11,
-        &[&|out| (7u64, Some("x".to_owned()), vec![1u8]).encode_value(out)],
-    );
-    add_key(
-        13,
-        &[&|out| vec![(true, Some(vec![1u8])), (false, None)].encode_value(out)],
-    );
+    add(0, |out| {
+        b"a\0b".encode_key(out);
+        vec![0u8, 255].encode_key(out);
+    });
+    add(2, |out| ("x".to_owned(), 7u64).encode_key(out));
+    add(4, |out| {
+        (-5i64).encode_key(out);
+        5i64.encode_key(out);
+    });
+    add(5, |out| (true, -1i32, Time::from_nanos(9)).encode_key(out));
+    add(9, |out| {
+        vec!["a".to_owned(), String::new()].encode_value(out)
+    });
+    add(10, |out| vec![vec![1u32, 2], vec![]].encode_value(out));
+    add(11, |out| {
+        (7u64, Some("x".to_owned()), vec![1u8]).encode_value(out)
+    });
+    add(13, |out| {
+        vec![(true, Some(vec![1u8])), (false, None)].encode_value(out)
+    });
     seeds
 }
