@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options, world: World) -> Result<()> {
         return Ok(());
     };
     println!("\nTimeline of seed {seed}:\n{}", timeline.text());
-    println!("VIOLATION: {error:?}\n");
+    println!("VIOLATION: {error:#}\n");
     run.keep(directory);
     println!("the same faults again: {again}");
     bail!("seed {seed}: a violation")

@@ -61,14 +61,6 @@ impl Field {
         Ok(())
     }
 
-    /// Starts every node that does not run.
-    pub(crate) fn start_all(&mut self) -> Result<()> {
-        for id in self.cluster.ids() {
-            self.start_node(id)?;
-        }
-        Ok(())
-    }
-
     /// Starts a node if it does not run, and does not wait for it.
     pub(crate) fn start_node(&mut self, id: u64) -> Result<()> {
         let condemned = self.damaged.contains(&id);

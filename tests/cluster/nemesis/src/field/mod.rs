@@ -141,23 +141,22 @@ impl Field {
         rows.iter().find(|row| row.leader).map(|row| row.id)
     }
 
-    /// The leader half of the time, else any running node. Always takes the same number of
-    /// choices, whoever leads.
+    /// The leader half of the time, else any node.
     pub(crate) fn pick(&self, random: &mut Random) -> Result<u64> {
         Ok(self.pick_some(1, random)?[0])
     }
 
-    /// So many different running nodes, half of the time with the leader among them.
+    /// So many different nodes, running or not, half of the time with the leader as the first.
     pub(crate) fn pick_some(&self, count: usize, random: &mut Random) -> Result<Vec<u64>> {
-        let mut running = self.running();
+        let mut nodes = self.cluster.ids();
         let with_leader = random.once_in(2);
-        random.shuffle(&mut running);
+        random.shuffle(&mut nodes);
         if with_leader && let Some(leader) = self.leader() {
-            running.sort_by_key(|id| *id != leader);
+            nodes.sort_by_key(|id| *id != leader);
         }
-        running.truncate(count.max(1));
-        running.first().context("no node runs")?;
-        Ok(running)
+        nodes.truncate(count.max(1));
+        nodes.first().context("there is no node")?;
+        Ok(nodes)
     }
 
     /// What clients dial: every address at which a node is now or may be later.
