@@ -62,6 +62,8 @@ pub(crate) fn run(options: &Options, world: World) -> Result<()> {
         println!("seed {seed}: no violation");
         if options.keep {
             run.keep(directory);
+        } else {
+            run.tidy(directory)?;
         }
         return Ok(());
     };
@@ -220,6 +222,15 @@ impl Run {
             silent.as_millis()
         ));
         Ok(())
+    }
+
+    /// Leaves nothing.
+    fn tidy(&mut self, directory: tempfile::TempDir) -> Result<()> {
+        self.workloads = None;
+        if let Some(mut field) = self.field.take() {
+            field.disks.release_all();
+        }
+        directory.close().context("the directory of the run")
     }
 
     /// Keeps the directory with what is in it, and says where.

@@ -68,8 +68,7 @@ impl Iterator for Schedule {
             .collect();
         if random.once_in(3) && !beside.is_empty() {
             faults.push((*random.pick(&beside), random.number()));
-            // What is worn in the background is put on first.
-            faults.sort_by_key(|(kind, _)| !kind.is_background());
+            faults.sort_by_key(|(kind, _)| kind.order());
         }
         self.number += 1;
         Some(Episode {

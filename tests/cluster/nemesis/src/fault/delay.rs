@@ -1,4 +1,4 @@
-//! A bad line: packets late, out of order, some lost.
+//! A bad line: packets late, some out of order, some lost.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl Fault for Delay {
         let delay = random.between(Duration::from_millis(5), Duration::from_millis(150));
         let weather = Weather {
             delay,
-            jitter: delay / *random.pick(&[1, 2, 8]),
+            early_percent: *random.pick(&[0, 0, 5]),
             loss_percent: *random.pick(&[0, 0, 2, 10]),
         };
         let slow = field.pick_some(count, random)?;
@@ -26,10 +26,10 @@ impl Fault for Delay {
             network.slow_down(*id, weather)?;
         }
         Ok(format!(
-            "packets of {} are {} ± {} ms late, {} % lost",
+            "packets of {} are {} ms late, {} % overtake others, {} % lost",
             list(&slow),
             weather.delay.as_millis(),
-            weather.jitter.as_millis(),
+            weather.early_percent,
             weather.loss_percent
         ))
     }

@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     Partition,
     /// Nodes can be reached and cannot reach, or the reverse
     OneWay,
-    /// Packets are late, out of order, or lost
+    /// Packets are late, out of order or lost
     Delay,
     /// Disks are full
     DiskFull,
@@ -110,25 +110,31 @@ impl Kind {
         }
     }
 
-    /// Whether the cluster goes on under it, only worse.
-    pub(crate) fn is_background(self) -> bool {
-        matches!(self, Kind::Delay | Kind::Clock)
+    /// Whether everything must work under it as usual.
+    fn is_harmless(self) -> bool {
+        matches!(self, Kind::Clock | Kind::Transfer)
     }
 
-    /// Whether it is an operation, which must succeed unless a majority is gone.
+    /// Whether it is an operation, which must succeed.
     fn is_operation(self) -> bool {
-        matches!(
-            self,
-            Kind::Corrupt | Kind::Restart | Kind::Transfer | Kind::Membership
-        )
+        matches!(self, Kind::Corrupt | Kind::Restart | Kind::Membership)
     }
 
     /// Whether both may go on at the same time.
     pub(crate) fn goes_with(self, other: Self) -> bool {
-        self != other
-            && (self.is_background()
-                || other.is_background()
-                || !(self.is_operation() || other.is_operation()))
+        let operation = self.is_operation() || other.is_operation();
+        let harmless = self.is_harmless() || other.is_harmless();
+        self != other && (harmless || !operation)
+    }
+
+    /// Of two faults, the one with the lower number is injected first: operations come last,
+    /// moving leadership after what may break it.
+    pub(crate) fn order(self) -> u8 {
+        match self {
+            Kind::Clock | Kind::Delay => 0,
+            Kind::Transfer => 2,
+            _ => 1,
+        }
     }
 }
 

@@ -96,6 +96,14 @@ impl Disks {
         Ok(())
     }
 
+    /// Takes all disks in memory away.
+    pub(crate) fn release_all(&mut self) {
+        for id in std::mem::take(&mut self.small) {
+            // Else it goes with this process.
+            let _ = world::unmount(&self.path(id).to_string_lossy());
+        }
+    }
+
     fn path(&self, id: u64) -> PathBuf {
         self.directory.join(id.to_string())
     }

@@ -22,8 +22,8 @@ const RELAY_PORT: u16 = 11_002;
 pub(crate) struct Weather {
     /// How late they are.
     pub(crate) delay: Duration,
-    /// How much more or less late each of them is.
-    pub(crate) jitter: Duration,
+    /// How many of a hundred are not late, and so overtake others.
+    pub(crate) early_percent: u32,
     /// How many of a hundred are lost.
     pub(crate) loss_percent: u32,
 }
@@ -145,9 +145,9 @@ impl Network {
 
 fn netem(weather: Weather) -> String {
     format!(
-        "tc qdisc replace dev eth0 root netem delay {}ms {}ms loss {}%",
+        "tc qdisc replace dev eth0 root netem delay {}ms reorder {}% loss {}%",
         weather.delay.as_millis(),
-        weather.jitter.as_millis(),
+        weather.early_percent,
         weather.loss_percent
     )
 }
@@ -156,8 +156,8 @@ fn netem(weather: Weather) -> String {
 fn can_delay(namespaces: &Namespaces) -> bool {
     let weather = Weather {
         delay: Duration::from_millis(1),
-        jitter: Duration::ZERO,
-        loss_percent: 0,
+        early_percent: 1,
+        loss_percent: 1,
     };
     namespaces.run_on(0, &netem(weather)).is_ok()
         && namespaces.run_on(0, "tc qdisc del dev eth0 root").is_ok()

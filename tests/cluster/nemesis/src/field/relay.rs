@@ -47,8 +47,8 @@ impl Relay {
     /// Delays what comes from an address and what goes there; from and to all when `None`.
     pub(crate) fn slow_down(&mut self, from: Option<IpAddr>, weather: Weather) -> Result<()> {
         let from = from.map_or_else(|| "all".to_owned(), |from| from.to_string());
-        let (delay, jitter) = (weather.delay.as_millis(), weather.jitter.as_millis());
-        let line = format!("{from} {delay} {jitter} {}", weather.loss_percent);
+        let (delay, early) = (weather.delay.as_millis(), weather.early_percent);
+        let line = format!("{from} {delay} {early} {}", weather.loss_percent);
         self.tell(&line)
     }
 
@@ -114,7 +114,7 @@ fn parse(line: &str) -> Option<(Option<IpAddr>, Weather)> {
     let mut number = || words.next()?.parse::<u32>().ok();
     let weather = Weather {
         delay: Duration::from_millis(number()?.into()),
-        jitter: Duration::from_millis(number()?.into()),
+        early_percent: number()?,
         loss_percent: number()?,
     };
     Some((from, weather))
@@ -186,11 +186,13 @@ fn send(
     if random.below(100) < u64::from(weather.loss_percent) {
         return;
     }
-    let early = weather.delay.saturating_sub(weather.jitter);
-    let delay = random.between(early, weather.delay + weather.jitter);
+    if random.below(100) < u64::from(weather.early_percent) {
+        send(packet);
+        return;
+    }
     let packet = packet.to_vec();
     tokio::spawn(async move {
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(weather.delay).await;
         send(&packet);
     });
 }
@@ -203,7 +205,7 @@ mod tests {
     fn a_command_is_read_as_it_is_written() {
         let weather = Weather {
             delay: Duration::from_millis(80),
-            jitter: Duration::from_millis(20),
+            early_percent: 20,
             loss_percent: 5,
         };
         assert_eq!(parse("all 80 20 5"), Some((None, weather)));

@@ -19,10 +19,10 @@ use hostd_client::{
 };
 use tokio::task::JoinSet;
 
-pub(crate) use appends::Append;
+pub(crate) use appends::{Answer as ListAnswer, Append};
 pub(crate) use counters::Counter;
-pub(crate) use expiry::Expiry;
-pub(crate) use registers::Register;
+pub(crate) use expiry::{Answer as ExpiryAnswer, Expiry};
+pub(crate) use registers::{Answer, Register, Verb};
 
 use crate::meter::{Ending, Meter};
 use crate::random::Random;
