@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{plugins, run};
 
-/// hostd, hostctl and the bench, optimised: the one profile in which everything is run, so that
+/// hostd, hostctl, the bench and the nemesis, optimised: the one profile in which everything is run, so that
 /// wasmtime is compiled once.
 ///
 /// Cargo compiles a dependency anew for every set of features that the chosen packages ask for.

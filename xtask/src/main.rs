@@ -1,4 +1,4 @@
-//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `bench`.
+//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `bench`, `nemesis`.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod nemesis;
 mod plugins;
 mod run;
 
@@ -33,6 +34,9 @@ enum Chore {
     Plugins(plugins::Options),
     /// Measures: passes its arguments to the bench
     Bench(bench::Options),
+    /// Harms a cluster of real processes and checks what clients saw: passes its arguments to the
+    /// nemesis
+    Nemesis(nemesis::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Build => build::everything(),
         Chore::Plugins(options) => plugins::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Nemesis(options) => nemesis::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,6 +54,11 @@ pub(crate) const STEPS: &[Step] = &[
         run: cluster,
     },
     Step {
+        name: "nemesis",
+        what: "real processes under injected faults, for a fixed time",
+        run: nemesis,
+    },
+    Step {
         name: "demo",
         what: "the demo runs through",
         run: run_demo,
@@ -115,6 +120,8 @@ fn unit() -> Result<Outcome> {
         "--workspace",
         "--exclude",
         "cluster-tests",
+        "--exclude",
+        "hostd-nemesis",
         "--no-fail-fast",
     ])
 }
@@ -127,6 +134,14 @@ fn cluster() -> Result<Outcome> {
     passed(run::run(
         command.args(choice).args(["--", "--test-threads=2"]),
     ))
+}
+
+/// Its unit tests, then the nemesis itself, with what it prints. Chosen by name as the stories
+/// are.
+fn nemesis() -> Result<Outcome> {
+    let choice = ["--workspace", "--bin", "nemesis", "--test", "nemesis"];
+    let mut command = run::cargo(&["test", "--release"]);
+    passed(run::run(command.args(choice).args(["--", "--nocapture"])))
 }
 
 fn run_demo() -> Result<Outcome> {

@@ -38,7 +38,10 @@ pub(crate) fn print(tallies: &BTreeMap<Kind, Tally>, meter: &Meter) {
         let counts = endings.map(|ending| meter.of(kind, ending).to_string());
         calls.add_row(row(kind.name(), counts));
     }
-    calls.add_row(row("all", endings.map(|ending| meter.total(ending).to_string())));
+    calls.add_row(row(
+        "all",
+        endings.map(|ending| meter.total(ending).to_string()),
+    ));
     println!("\n{faults}\n\n{calls}\n");
     println!(
         "longest time without an answer for anybody: {} s",

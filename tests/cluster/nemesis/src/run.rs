@@ -32,8 +32,14 @@ pub(crate) fn run(options: &Options, world: World) -> Result<()> {
     };
     let kinds = chosen(options, world)?;
     let names: Vec<String> = kinds.iter().map(|kind| kind.name()).collect();
-    println!("seed {seed}, {} nodes, faults {}", options.nodes, names.join(","));
-    let directory = tempfile::Builder::new().prefix("hostd-nemesis-").tempdir()?;
+    println!(
+        "seed {seed}, {} nodes, faults {}",
+        options.nodes,
+        names.join(",")
+    );
+    let directory = tempfile::Builder::new()
+        .prefix("hostd-nemesis-")
+        .tempdir()?;
     let timeline = Timeline::start(options.duration());
     let interrupted = listen_for_interrupts()?;
 
@@ -165,7 +171,9 @@ impl Run {
         field.put_clocks_ahead()?;
         workloads.finish()?;
         let (checkpoint, digest) = field.cluster.compare_digests()?;
-        timeline.note(format!("all nodes have digest {digest} at checkpoint {checkpoint}"));
+        timeline.note(format!(
+            "all nodes have digest {digest} at checkpoint {checkpoint}"
+        ));
         field.cluster.stop().context("the nodes stop in order")?;
         timeline.note("checking the histories");
         let summary = check::check(&workloads.shared.records, kinds)?;

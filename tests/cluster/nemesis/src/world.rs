@@ -60,7 +60,8 @@ fn unshare(user: &[&str]) -> Command {
 
 /// Whether everything that a run does in there may be done.
 fn works(user: &[&str]) -> bool {
-    let try_out = "mount -t tmpfs tmpfs /run && ip link set lo up && ip netns add try && iptables -w -S";
+    let try_out =
+        "mount -t tmpfs tmpfs /run && ip link set lo up && ip netns add try && iptables -w -S";
     let tried = unshare(user)
         .args(["sh", "-c", try_out])
         .stdin(Stdio::null())

@@ -36,7 +36,10 @@ pub(super) fn check(calls: &[Call<Append, ListAnswer>]) -> Result<()> {
         bytes += token.len() as u64 + 1;
         let call = tokens.get(token.as_str());
         let call = call.with_context(|| format!("nobody appended {token}"))?;
-        ensure!(call.outcome != Outcome::Refused, "it was refused and is there: {call:?}");
+        ensure!(
+            call.outcome != Outcome::Refused,
+            "it was refused and is there: {call:?}"
+        );
         if let Outcome::Ok(ListAnswer::Length(length)) = call.outcome {
             ensure!(length == bytes, "it is at {bytes}: {call:?}");
         }
@@ -118,7 +121,14 @@ mod tests {
         };
         check(&read(&["a"])).unwrap();
         check(&read(&["a", "b"])).unwrap();
-        for bad in [&["b"][..], &[], &["b", "a"], &["a", "b", "b"], &["a", "c"], &["a", "d"]] {
+        for bad in [
+            &["b"][..],
+            &[],
+            &["b", "a"],
+            &["a", "b", "b"],
+            &["a", "c"],
+            &["a", "d"],
+        ] {
             assert!(check(&read(bad)).is_err(), "{bad:?}");
         }
     }

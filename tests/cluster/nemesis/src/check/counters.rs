@@ -14,7 +14,10 @@ pub(super) fn check(calls: &[Call<Counter, i64>]) -> Result<()> {
     for call in calls {
         match (&call.outcome, call.operation.increments) {
             (Outcome::Ok(count), true) => {
-                ensure!(counts.insert(*count), "two increments made it {count}: {call:?}");
+                ensure!(
+                    counts.insert(*count),
+                    "two increments made it {count}: {call:?}"
+                );
                 acknowledged += 1;
                 answered.push((call, *count));
             }
@@ -40,7 +43,8 @@ fn rising(answered: &mut [(&Call<Counter, i64>, i64)]) -> Result<()> {
     let mut ended = by_end.iter().peekable();
     let mut largest = (0, Duration::ZERO);
     for (call, count) in answered.iter() {
-        while let Some((earlier, count)) = ended.next_if(|(earlier, _)| earlier.ended < call.began) {
+        while let Some((earlier, count)) = ended.next_if(|(earlier, _)| earlier.ended < call.began)
+        {
             largest = largest.max((*count, earlier.ended));
         }
         let low = largest.0 + i64::from(call.operation.increments);

@@ -20,14 +20,20 @@ pub(super) fn check(calls: &[Call<Expiry, ExpiryAnswer>], clocks_are_right: bool
             .filter(move |call| call.outcome == Outcome::Ok(ExpiryAnswer::Present(present)))
     };
     if let Some(set) = set.filter(|set| set.outcome == Outcome::Refused) {
-        ensure!(reads(true).next().is_none(), "it was refused and is there: {set:?}");
+        ensure!(
+            reads(true).next().is_none(),
+            "it was refused and is there: {set:?}"
+        );
     }
     let Some((set, live)) = acknowledged.and_then(|set| Some((set, set.operation.set_for?))) else {
         return Ok(());
     };
     for gone in reads(false).filter(|gone| gone.began > set.ended) {
         let back = reads(true).find(|read| read.began > gone.ended);
-        ensure!(back.is_none(), "it was gone and is back: {gone:?}, {back:?}");
+        ensure!(
+            back.is_none(),
+            "it was gone and is back: {gone:?}, {back:?}"
+        );
         ensure!(
             !clocks_are_right || gone.ended + ROUNDING >= set.began + live,
             "it is gone too early: {set:?}, {gone:?}"

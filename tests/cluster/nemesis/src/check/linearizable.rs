@@ -51,7 +51,10 @@ where
     let (mut best, mut stuck) = (0, Vec::new());
     let mut from = 0;
     loop {
-        let fitted = path.iter().filter(|&&call| spans[call].ended.is_some()).count();
+        let fitted = path
+            .iter()
+            .filter(|&&call| spans[call].ended.is_some())
+            .count();
         if fitted == must {
             return Ok(());
         }
@@ -59,7 +62,8 @@ where
         // The next call took its moment before any open one ended.
         let limit = spans.iter().zip(&done).filter(|(_, done)| !**done);
         let limit = limit.filter_map(|(span, _)| span.ended).min();
-        let open = |call: &usize| !done[*call] && limit.is_none_or(|limit| spans[*call].began <= limit);
+        let open =
+            |call: &usize| !done[*call] && limit.is_none_or(|limit| spans[*call].began <= limit);
         let found = (from..calls.len()).filter(open).find_map(|call| {
             let answer = match &calls[call].outcome {
                 Outcome::Ok(answer) => Some(answer),
@@ -86,7 +90,10 @@ where
             done[call] = false;
             from = call + 1;
         } else {
-            let stuck: Vec<String> = stuck.iter().map(|&call| format!("{:?}", calls[call])).collect();
+            let stuck: Vec<String> = stuck
+                .iter()
+                .map(|&call| format!("{:?}", calls[call]))
+                .collect();
             return Err(format!(
                 "not linearizable: no order of more than {best} of {must} answered calls; none of these fits next:\n  {}",
                 stuck.join("\n  ")

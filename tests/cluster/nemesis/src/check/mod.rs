@@ -23,8 +23,7 @@ pub(crate) fn check(records: &Records, kinds: &[Kind]) -> Result<String> {
     let counters = take(&records.counters);
     let appends = take(&records.appends);
     let expiry = take(&records.expiry);
-    let calls =
-        tickets.len() + registers.len() + counters.len() + appends.len() + expiry.len();
+    let calls = tickets.len() + registers.len() + counters.len() + appends.len() + expiry.len();
     tickets::check(&tickets).context("tickets")?;
     let mut keys = 0;
     for (key, calls) in by_key(registers, |operation| &operation.key) {
@@ -44,7 +43,9 @@ pub(crate) fn check(records: &Records, kinds: &[Kind]) -> Result<String> {
         expiry::check(&calls, clocks_are_right).with_context(|| key.clone())?;
         keys += 1;
     }
-    Ok(format!("{calls} calls of {keys} keys and the tickets are as promised"))
+    Ok(format!(
+        "{calls} calls of {keys} keys and the tickets are as promised"
+    ))
 }
 
 fn by_key<O, R>(
@@ -53,7 +54,9 @@ fn by_key<O, R>(
 ) -> BTreeMap<String, Vec<Call<O, R>>> {
     let mut keys: BTreeMap<String, Vec<Call<O, R>>> = BTreeMap::new();
     for call in calls {
-        keys.entry(key(&call.operation).clone()).or_default().push(call);
+        keys.entry(key(&call.operation).clone())
+            .or_default()
+            .push(call);
     }
     keys
 }
@@ -63,12 +66,13 @@ fn by_key<O, R>(
 fn calls<O: Clone, R: Clone>(
     list: &[(u64, u64, O, crate::workload::Outcome<R>)],
 ) -> Vec<Call<O, R>> {
-    let call = |(began, ended, operation, outcome): &(u64, u64, O, crate::workload::Outcome<R>)| Call {
-        process: 0,
-        began: std::time::Duration::from_millis(*began),
-        ended: std::time::Duration::from_millis(*ended),
-        operation: operation.clone(),
-        outcome: outcome.clone(),
-    };
+    let call =
+        |(began, ended, operation, outcome): &(u64, u64, O, crate::workload::Outcome<R>)| Call {
+            process: 0,
+            began: std::time::Duration::from_millis(*began),
+            ended: std::time::Duration::from_millis(*ended),
+            operation: operation.clone(),
+            outcome: outcome.clone(),
+        };
     list.iter().map(call).collect()
 }

@@ -21,7 +21,9 @@ fn step(state: &State, operation: &Register, answer: Option<&Answer>) -> Option<
         Verb::Cas(..) => (state.clone(), Answer::Whether(false)),
         Verb::Del => (None, Answer::Whether(state.is_some())),
     };
-    answer.is_none_or(|answer| *answer == expected).then_some(next)
+    answer
+        .is_none_or(|answer| *answer == expected)
+        .then_some(next)
 }
 
 #[cfg(test)]
@@ -51,14 +53,22 @@ mod tests {
     #[test]
     fn overlapping_writes_may_come_in_any_order() {
         let (read, two) = get("2");
-        let list = [(0, 10, set("2"), DONE), (5, 15, set("1"), DONE), (16, 20, read, two)];
+        let list = [
+            (0, 10, set("2"), DONE),
+            (5, 15, set("1"), DONE),
+            (16, 20, read, two),
+        ];
         check(&calls(&list)).unwrap();
     }
 
     #[test]
     fn a_read_of_an_old_value_is_found() {
         let (read, one) = get("1");
-        let list = [(0, 1, set("1"), DONE), (2, 3, set("2"), DONE), (4, 5, read, one)];
+        let list = [
+            (0, 1, set("1"), DONE),
+            (2, 3, set("2"), DONE),
+            (4, 5, read, one),
+        ];
         assert!(check(&calls(&list)).is_err());
     }
 

@@ -56,7 +56,12 @@ mod tests {
 
     #[test]
     fn overlapping_callers_may_be_served_in_any_order() {
-        check(&calls(&[(0, 10, (), got(2)), (5, 15, (), got(1)), (16, 20, (), got(3))])).unwrap();
+        check(&calls(&[
+            (0, 10, (), got(2)),
+            (5, 15, (), got(1)),
+            (16, 20, (), got(3)),
+        ]))
+        .unwrap();
     }
 
     #[test]

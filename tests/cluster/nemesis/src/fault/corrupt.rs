@@ -65,7 +65,9 @@ impl Fault for Corrupt {
         let log = node.log_since_start();
         let why = reason(&log);
         if code != Some(1) || !names(why, &file) {
-            bail!("{what}: it ended with {code:?} and says neither which file is damaged nor what to do:\n{log}");
+            bail!(
+                "{what}: it ended with {code:?} and says neither which file is damaged nor what to do:\n{log}"
+            );
         }
         self.refused = Some(id);
         Ok(format!("{what}: it refused to start"))

@@ -35,6 +35,9 @@ impl Fault for Delay {
     }
 
     fn heal(&mut self, field: &mut Field) -> Result<()> {
-        field.network.as_mut().map_or(Ok(()), |network| network.speed_up())
+        field
+            .network
+            .as_mut()
+            .map_or(Ok(()), |network| network.speed_up())
     }
 }

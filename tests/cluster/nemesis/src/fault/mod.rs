@@ -101,7 +101,9 @@ impl Kind {
             Kind::Partition | Kind::OneWay | Kind::Delay | Kind::DiskFull
                 if world == World::Shared =>
             {
-                Some("it needs namespaces: root, or a kernel that lets users have them; and ip, iptables, unshare")
+                Some(
+                    "it needs namespaces: root, or a kernel that lets users have them; and ip, iptables, unshare",
+                )
             }
             Kind::Clock if !Clocks::exist() => {
                 Some("libfaketime is missing; `apt-get install faketime` brings it")

@@ -42,6 +42,9 @@ impl Fault for OneWay {
     }
 
     fn heal(&mut self, field: &mut Field) -> Result<()> {
-        field.network.as_ref().map_or(Ok(()), |network| network.heal())
+        field
+            .network
+            .as_ref()
+            .map_or(Ok(()), |network| network.heal())
     }
 }

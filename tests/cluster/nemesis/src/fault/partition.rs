@@ -44,6 +44,9 @@ impl Fault for Partition {
     }
 
     fn heal(&mut self, field: &mut Field) -> Result<()> {
-        field.network.as_ref().map_or(Ok(()), |network| network.heal())
+        field
+            .network
+            .as_ref()
+            .map_or(Ok(()), |network| network.heal())
     }
 }

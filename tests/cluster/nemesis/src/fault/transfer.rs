@@ -26,7 +26,11 @@ impl Fault for Transfer {
                 "{answer:?}"
             );
             let to = if named { target } else { "anybody".into() };
-            let refused = if answer.code == Some(0) { "" } else { " (refused)" };
+            let refused = if answer.code == Some(0) {
+                ""
+            } else {
+                " (refused)"
+            };
             words.push(format!("{to}{refused}"));
         }
         Ok(format!("moved leadership to {}", words.join(", then ")))

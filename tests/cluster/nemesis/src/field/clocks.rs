@@ -58,7 +58,10 @@ impl Clocks {
     /// Sets a node's clock so far ahead of the machine's; behind it when negative.
     pub(crate) fn set(&self, id: u64, ahead_ms: i64) -> Result<()> {
         let sign = if ahead_ms < 0 { '-' } else { '+' };
-        let (seconds, ms) = (ahead_ms.unsigned_abs() / 1000, ahead_ms.unsigned_abs() % 1000);
+        let (seconds, ms) = (
+            ahead_ms.unsigned_abs() / 1000,
+            ahead_ms.unsigned_abs() % 1000,
+        );
         // In one step: the file is read at any time.
         let new = self.directory.join(format!("clock-{id}.new"));
         std::fs::write(&new, format!("{sign}{seconds}.{ms:03}\n"))?;

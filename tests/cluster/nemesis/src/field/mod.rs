@@ -65,7 +65,9 @@ impl Field {
             None
         };
         let small_disks = own && kinds.contains(&Kind::DiskFull);
-        let clocks = kinds.contains(&Kind::Clock).then(|| Clocks::find(directory));
+        let clocks = kinds
+            .contains(&Kind::Clock)
+            .then(|| Clocks::find(directory));
         let mut field = Self {
             network,
             disks: Disks::new(directory, small_disks.then_some(voters as usize / 2 + 1)),
@@ -173,7 +175,9 @@ impl Field {
             return Ok(());
         };
         let ahead = 3 * Clocks::FAR_MS as i64;
-        self.running().iter().try_for_each(|id| clocks.set(*id, ahead))
+        self.running()
+            .iter()
+            .try_for_each(|id| clocks.set(*id, ahead))
     }
 
     /// Lets time pass, and looks after the nodes meanwhile.

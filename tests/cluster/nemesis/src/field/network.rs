@@ -101,7 +101,8 @@ impl Network {
 
     /// Drops every packet that one node sends to another.
     pub(crate) fn cut_one_way(&self, from: u64, to: u64) -> Result<()> {
-        self.namespaces.cut_one_way(self.host(from)?, self.host(to)?)
+        self.namespaces
+            .cut_one_way(self.host(from)?, self.host(to)?)
     }
 
     /// Undoes all cuts.

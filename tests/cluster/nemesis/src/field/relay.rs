@@ -177,7 +177,9 @@ fn send(
 ) {
     let weather = {
         let map = map.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(&None).or_else(|| map.get(&Some(source.ip()))).copied()
+        map.get(&None)
+            .or_else(|| map.get(&Some(source.ip())))
+            .copied()
     };
     let Some(weather) = weather else {
         send(packet);

@@ -37,7 +37,9 @@ pub(super) async fn step(caller: &mut Caller) {
     let generation = caller.shared.meter.now().as_secs() / GENERATION_SECONDS;
     let key = format!("list/{generation}/{}", caller.random.below(LISTS));
     let token = (!caller.random.once_in(5)).then(|| format!("{:016x}", caller.random.number()));
-    let value = token.as_ref().map(|token| format!("{token}{}", END as char));
+    let value = token
+        .as_ref()
+        .map(|token| format!("{token}{}", END as char));
     let words: Vec<&[u8]> = match &value {
         Some(value) => vec![b"append", key.as_bytes(), value.as_bytes()],
         None => vec![b"get", key.as_bytes()],
@@ -66,7 +68,10 @@ pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
     let keys: BTreeSet<String> = {
         let calls = caller.shared.records.appends.lock();
         let calls = calls.unwrap_or_else(PoisonError::into_inner);
-        calls.iter().map(|call| call.operation.key.clone()).collect()
+        calls
+            .iter()
+            .map(|call| call.operation.key.clone())
+            .collect()
     };
     for key in keys {
         let operation = Append {
@@ -74,7 +79,14 @@ pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
             token: None,
         };
         let words: [&[u8]; 2] = [b"get", key.as_bytes()];
-        read_at_last(caller, |records| &records.appends, operation, &words, tokens).await?;
+        read_at_last(
+            caller,
+            |records| &records.appends,
+            operation,
+            &words,
+            tokens,
+        )
+        .await?;
     }
     Ok(())
 }

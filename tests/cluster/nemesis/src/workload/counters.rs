@@ -70,7 +70,10 @@ pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
     let keys: BTreeSet<String> = {
         let calls = caller.shared.records.counters.lock();
         let calls = calls.unwrap_or_else(PoisonError::into_inner);
-        calls.iter().map(|call| call.operation.key.clone()).collect()
+        calls
+            .iter()
+            .map(|call| call.operation.key.clone())
+            .collect()
     };
     for key in keys {
         let operation = Counter {

@@ -62,7 +62,12 @@ async fn look(caller: &mut Caller, key: &str) -> Call<Expiry, Answer> {
         set_for: None,
     };
     caller
-        .call(operation, &[b"get", key.as_bytes()], &CallOptions::default(), present)
+        .call(
+            operation,
+            &[b"get", key.as_bytes()],
+            &CallOptions::default(),
+            present,
+        )
         .await
 }
 
@@ -96,17 +101,28 @@ pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
                 set_for: None,
             };
             let words: [&[u8]; 2] = [b"get", key.as_bytes()];
-            read_at_last(caller, |records| &records.expiry, operation, &words, present).await?;
+            read_at_last(
+                caller,
+                |records| &records.expiry,
+                operation,
+                &words,
+                present,
+            )
+            .await?;
             let gone = {
                 let calls = caller.shared.records.expiry.lock();
                 let calls = calls.unwrap_or_else(PoisonError::into_inner);
-                calls.last().map(|call| call.outcome.clone()) == Some(Outcome::Ok(Answer::Present(false)))
+                calls.last().map(|call| call.outcome.clone())
+                    == Some(Outcome::Ok(Answer::Present(false)))
             };
             if gone {
                 break;
             }
             if caller.shared.meter.now() > due + GRACE {
-                bail!("{key} is still there {} s after its deadline", GRACE.as_secs());
+                bail!(
+                    "{key} is still there {} s after its deadline",
+                    GRACE.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

@@ -99,7 +99,9 @@ pub(crate) struct Records {
 }
 
 fn add<T>(list: &Mutex<Vec<T>>, one: T) {
-    list.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    list.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(one);
 }
 
 /// Takes a list out.
@@ -129,6 +131,14 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 }
+
+/// How long a client's calls may take: some outlast most faults, so that exactly-once is put to
+/// the test; some give up early and do not know what came of their calls.
+const TIMEOUTS: [Duration; 3] = [
+    Duration::from_millis(1_200),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
 
 /// The running clients. Dropping it stops them.
 #[derive(Debug)]
@@ -171,12 +181,12 @@ impl Workloads {
         Ok(workloads)
     }
 
-    fn caller(&self, kind: Kind, random: Random) -> Result<Caller> {
+    fn caller(&self, kind: Kind, mut random: Random) -> Result<Caller> {
+        let timeout = *random.pick(&TIMEOUTS);
         let client = Client::builder()
             .servers(self.addresses.clone())
             .credentials(self.credentials.clone())
-            // Long enough to outlast most faults, so that exactly-once is put to the test.
-            .timeout(Duration::from_secs(8));
+            .timeout(timeout);
         let client = self.runtime.block_on(client.connect());
         Ok(Caller {
             client: client.context("a client does not connect")?,
@@ -378,5 +388,8 @@ where
         .iter()
         .map(|word| String::from_utf8_lossy(word))
         .collect();
-    bail!("everything is healed, and `{}` is not answered", words.join(" "))
+    bail!(
+        "everything is healed, and `{}` is not answered",
+        words.join(" ")
+    )
 }

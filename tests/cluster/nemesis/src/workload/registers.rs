@@ -79,7 +79,10 @@ pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
     let keys: BTreeSet<String> = {
         let calls = caller.shared.records.registers.lock();
         let calls = calls.unwrap_or_else(PoisonError::into_inner);
-        calls.iter().map(|call| call.operation.key.clone()).collect()
+        calls
+            .iter()
+            .map(|call| call.operation.key.clone())
+            .collect()
     };
     for key in keys {
         let operation = Register {
@@ -88,7 +91,14 @@ pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
         };
         let read = |reply: &Reply| bytes(reply).map(Answer::Value);
         let words: [&[u8]; 2] = [b"get", key.as_bytes()];
-        read_at_last(caller, |records| &records.registers, operation, &words, read).await?;
+        read_at_last(
+            caller,
+            |records| &records.registers,
+            operation,
+            &words,
+            read,
+        )
+        .await?;
     }
     Ok(())
 }

@@ -13,5 +13,12 @@ pub(super) async fn step(caller: &mut Caller) {
 
 /// One more, which is larger than all.
 pub(super) async fn finish(caller: &mut Caller) -> Result<()> {
-    read_at_last(caller, |records| &records.tickets, (), &[b"ticket"], integer).await
+    read_at_last(
+        caller,
+        |records| &records.tickets,
+        (),
+        &[b"ticket"],
+        integer,
+    )
+    .await
 }
