@@ -11,41 +11,70 @@ mod tickets;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 
 use crate::fault::Kind;
 use crate::workload::{Call, Records, take};
 
+/// Violations that are told in full; of further ones only the number.
+const TOLD_MAX: usize = 5;
+
 /// Checks every history. Returns what was checked, in words.
 pub(crate) fn check(records: &Records, kinds: &[Kind]) -> Result<String> {
+    let mut judge = Judge::default();
     let tickets = take(&records.tickets);
-    let registers = take(&records.registers);
-    let counters = take(&records.counters);
-    let appends = take(&records.appends);
-    let expiry = take(&records.expiry);
-    let calls = tickets.len() + registers.len() + counters.len() + appends.len() + expiry.len();
-    tickets::check(&tickets).context("tickets")?;
-    let mut keys = 0;
-    for (key, calls) in by_key(registers, |operation| &operation.key) {
-        registers::check(&calls).with_context(|| key.clone())?;
-        keys += 1;
+    judge.hear("tickets", tickets.len(), tickets::check(&tickets));
+    for (key, calls) in by_key(take(&records.registers), |operation| &operation.key) {
+        judge.hear(&key, calls.len(), registers::check(&calls));
     }
-    for (key, calls) in by_key(counters, |operation| &operation.key) {
-        counters::check(&calls).with_context(|| key.clone())?;
-        keys += 1;
+    for (key, calls) in by_key(take(&records.counters), |operation| &operation.key) {
+        judge.hear(&key, calls.len(), counters::check(&calls));
     }
-    for (key, calls) in by_key(appends, |operation| &operation.key) {
-        appends::check(&calls).with_context(|| key.clone())?;
-        keys += 1;
+    for (key, calls) in by_key(take(&records.appends), |operation| &operation.key) {
+        judge.hear(&key, calls.len(), appends::check(&calls));
     }
     let clocks_are_right = !kinds.contains(&Kind::Clock);
-    for (key, calls) in by_key(expiry, |operation| &operation.key) {
-        expiry::check(&calls, clocks_are_right).with_context(|| key.clone())?;
-        keys += 1;
+    for (key, calls) in by_key(take(&records.expiry), |operation| &operation.key) {
+        judge.hear(&key, calls.len(), expiry::check(&calls, clocks_are_right));
     }
-    Ok(format!(
-        "{calls} calls of {keys} keys and the tickets are as promised"
-    ))
+    judge.sentence()
+}
+
+/// Collects what is wrong.
+#[derive(Default)]
+struct Judge {
+    calls: usize,
+    histories: usize,
+    violations: Vec<String>,
+}
+
+impl Judge {
+    fn hear(&mut self, of: &str, calls: usize, verdict: Result<()>) {
+        self.calls += calls;
+        self.histories += 1;
+        if let Err(error) = verdict {
+            self.violations.push(format!("{of}: {error:#}"));
+        }
+    }
+
+    fn sentence(self) -> Result<String> {
+        let Self {
+            calls,
+            histories,
+            violations,
+        } = self;
+        let told = violations.iter().take(TOLD_MAX).cloned();
+        let told: Vec<String> = told.collect();
+        ensure!(
+            violations.is_empty(),
+            "{} of {histories} histories are not as promised:\n{}",
+            violations.len(),
+            told.join("\n")
+        );
+        Ok(format!(
+            "{calls} calls in {histories} histories are as promised"
+        ))
+    }
 }
 
 fn by_key<O, R>(

@@ -19,7 +19,7 @@ impl Fault for Transfer {
             if named {
                 command.push(&target);
             }
-            let answer = field.cluster.hostctl().timeout("10s").run(command)?;
+            let answer = field.cluster.hostctl().timeout("3s").run(command)?;
             // A leader may lose its leadership by itself just then, or the target lag.
             ensure!(
                 answer.code.is_some_and(|code| [0, 3, 7].contains(&code)),
