@@ -1,47 +1,26 @@
 //! Every ticket goes to one caller, one taken later is larger, and none is lost unless a caller
 //! does not know whether it took one.
 
-use anyhow::{Result, ensure};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use anyhow::{Result, anyhow, ensure};
+use hostd_history::tickets;
 
+use super::history;
 use crate::workload::{Call, Outcome};
 
+/// Nobody else may have taken any.
 pub(super) fn check(calls: &[Call<(), i64>]) -> Result<()> {
-    let mut taken: BTreeMap<i64, &Call<(), i64>> = BTreeMap::new();
-    for call in calls {
-        if let Outcome::Ok(number) = call.outcome
-            && let Some(other) = taken.insert(number, call)
-        {
-            anyhow::bail!("ticket {number} was given out twice: {other:?} and {call:?}");
-        }
-    }
-    rising(&taken)?;
-    let largest = taken.keys().next_back().copied().unwrap_or(0);
-    let missing = largest - taken.len() as i64;
+    tickets::check(&history(calls, |()| (), |number| *number)).map_err(|why| anyhow!("{why}"))?;
+    let answered = calls.iter().filter_map(|call| match call.outcome {
+        Outcome::Ok(number) => Some(number),
+        _ => None,
+    });
+    let missing = answered.clone().max().unwrap_or(0) - answered.count() as i64;
     let unknown = calls.iter().filter(|call| call.outcome == Outcome::Unknown);
     let unknown = unknown.count() as i64;
     ensure!(
         missing <= unknown,
-        "{missing} tickets up to {largest} went to nobody, and only {unknown} callers do not know"
+        "{missing} tickets went to nobody, and only {unknown} callers do not know"
     );
-    Ok(())
-}
-
-fn rising(taken: &BTreeMap<i64, &Call<(), i64>>) -> Result<()> {
-    // From the largest number down: nobody may have begun after one with a larger number ended.
-    let mut ended: Option<(Duration, i64)> = None;
-    for (number, call) in taken.iter().rev() {
-        if let Some((ended, larger)) = ended {
-            ensure!(
-                call.began <= ended,
-                "ticket {number} was asked for after ticket {larger} had arrived"
-            );
-        }
-        if ended.is_none_or(|(earliest, _)| call.ended < earliest) {
-            ended = Some((call.ended, *number));
-        }
-    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod expiry;
 mod registers;
 mod tickets;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +18,11 @@ use hostd_client::{
     CallError, CallOptions, Client, Credentials, Failure, FailureCode, Rejection, RejectionCode,
     Reply,
 };
+use hostd_history::register::{Action, Input, Output};
 use tokio::task::JoinSet;
 
-pub(crate) use appends::{Answer as ListAnswer, Append};
-pub(crate) use counters::Counter;
+pub(crate) use appends::tokens;
 pub(crate) use expiry::{Answer as ExpiryAnswer, Expiry};
-pub(crate) use registers::{Answer, Register, Verb};
 
 use crate::meter::{Ending, Meter};
 use crate::random::Random;
@@ -70,13 +70,16 @@ impl Kind {
 /// One call as its client saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<O, R> {
-    /// Whoever has a call without a known end makes no further one.
-    pub(crate) process: u64,
+    /// Whoever called. After a call whose outcome is unknown a client counts as another one.
+    pub(crate) caller: u64,
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
     pub(crate) operation: O,
     pub(crate) outcome: Outcome<R>,
 }
+
+/// A call on a key of the kv plugin.
+pub(crate) type KeyCall = Call<Input, Output>;
 
 /// What a call came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +95,10 @@ pub(crate) enum Outcome<R> {
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) tickets: Mutex<Vec<Call<(), i64>>>,
-    pub(crate) registers: Mutex<Vec<Call<Register, registers::Answer>>>,
-    pub(crate) counters: Mutex<Vec<Call<Counter, i64>>>,
-    pub(crate) appends: Mutex<Vec<Call<Append, appends::Answer>>>,
-    pub(crate) expiry: Mutex<Vec<Call<Expiry, expiry::Answer>>>,
+    pub(crate) registers: Mutex<Vec<KeyCall>>,
+    pub(crate) counters: Mutex<Vec<KeyCall>>,
+    pub(crate) appends: Mutex<Vec<KeyCall>>,
+    pub(crate) expiry: Mutex<Vec<Call<Expiry, ExpiryAnswer>>>,
 }
 
 fn add<T>(list: &Mutex<Vec<T>>, one: T) {
@@ -220,9 +223,9 @@ impl Workloads {
             self.runtime.block_on(async {
                 match kind {
                     Kind::Tickets => tickets::finish(&mut caller).await,
-                    Kind::Registers => registers::finish(&mut caller).await,
-                    Kind::Counters => counters::finish(&mut caller).await,
-                    Kind::Appends => appends::finish(&mut caller).await,
+                    Kind::Registers => caller.read_all(|records| &records.registers).await,
+                    Kind::Counters => caller.read_all(|records| &records.counters).await,
+                    Kind::Appends => caller.read_all(|records| &records.appends).await,
                     Kind::Expiry => expiry::finish(&mut caller).await,
                 }
             })?;
@@ -297,7 +300,7 @@ impl Caller {
         };
         self.shared.meter.count(self.kind, ending);
         let call = Call {
-            process: self.process,
+            caller: self.process,
             began,
             ended,
             operation,
@@ -307,6 +310,34 @@ impl Caller {
             self.process = self.shared.processes.fetch_add(1, Ordering::Relaxed).into();
         }
         call
+    }
+
+    /// Does something with a key.
+    async fn act(&mut self, input: &Input, options: &CallOptions) -> KeyCall {
+        let words = words(input);
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let read = |reply: &Reply| output(&input.action, reply);
+        self.call(input.clone(), &words, options, read).await
+    }
+
+    /// Reads all keys of a list of calls once more.
+    async fn read_all(&mut self, list: fn(&Records) -> &Mutex<Vec<KeyCall>>) -> Result<()> {
+        let keys: BTreeSet<Vec<u8>> = {
+            let calls = list(&self.shared.records).lock();
+            let calls = calls.unwrap_or_else(PoisonError::into_inner);
+            calls
+                .iter()
+                .map(|call| call.operation.key.clone())
+                .collect()
+        };
+        for key in keys {
+            let input = Input::new(key, Action::Get);
+            let words = words(&input);
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let read = |reply: &Reply| output(&Action::Get, reply);
+            read_at_last(self, list, input.clone(), &words, read).await?;
+        }
+        Ok(())
     }
 
     fn accuse(&self, words: &[&[u8]], answer: &Result<Reply, CallError>) {
@@ -320,6 +351,33 @@ impl Caller {
             let text = format!("`{}` was answered {answer:?}", words.join(" "));
             violation.get_or_insert(text);
         }
+    }
+}
+
+/// The command of the kv plugin.
+fn words(input: &Input) -> Vec<Vec<u8>> {
+    let (name, arguments) = match &input.action {
+        Action::Get => ("get", vec![]),
+        Action::Set(value) => ("set", vec![value.clone()]),
+        Action::SetIfAbsent(value) => ("setnx", vec![value.clone()]),
+        Action::CompareAndSet { expected, new } => ("cas", vec![expected.clone(), new.clone()]),
+        Action::Delete => ("del", vec![]),
+        Action::Increment(by) => ("incrby", vec![by.to_string().into_bytes()]),
+        Action::Append(tail) => ("append", vec![tail.clone()]),
+    };
+    let name = name.as_bytes().to_vec();
+    [name, input.key.clone()]
+        .into_iter()
+        .chain(arguments)
+        .collect()
+}
+
+/// What its reply says; `None` for one that it never gives.
+fn output(action: &Action, reply: &Reply) -> Option<Output> {
+    match action {
+        Action::Get => Some(bytes(reply)?.map_or(Output::Nil, Output::Value)),
+        Action::Set(_) => (*reply == Reply::Ok).then_some(Output::Done),
+        _ => integer(reply).map(Output::Integer),
     }
 }
 
