@@ -18,7 +18,7 @@ pub enum Failure {
     /// The history is not linearizable even without what was found at the end.
     NotLinearizable(Box<linearize::Violation<Register>>),
     /// The budget ended before the search did.
-    Undecided(Undecided<String>),
+    Undecided(Box<Undecided<Register>>),
 }
 
 /// The client that the final reads are attributed to.
@@ -55,13 +55,9 @@ fn with_reads(
         operation.returned().unwrap_or(operation.invoked) + 1
     };
     let mut stamp = history.iter().map(end).max().unwrap_or(0);
-    let mut id = history
-        .iter()
-        .map(|operation| operation.id + 1)
-        .max()
-        .unwrap_or(0);
+    let first_id = history.iter().map(|operation| operation.id + 1).max();
     let mut all = history.to_vec();
-    for (key, value) in found {
+    for (id, (key, value)) in (first_id.unwrap_or(0)..).zip(found) {
         all.push(Operation {
             client: FINAL_READER,
             id,
@@ -73,7 +69,6 @@ fn with_reads(
             }),
         });
         stamp += 2;
-        id += 1;
     }
     all
 }
@@ -100,3 +95,70 @@ impl Debug for Failure {
 }
 
 impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linearize::STEPS_DEFAULT;
+    use crate::recorder::Recorder;
+
+    /// Two acknowledged values, and after them one of unknown outcome when asked for.
+    fn history(with_unknown: bool) -> Vec<Operation<Input, Output>> {
+        let mut recorder = Recorder::new();
+        let set = |value: &str| Input::new("k", Action::Set(value.into()));
+        for value in ["one", "two"] {
+            let id = recorder.invoke(1, set(value));
+            recorder.complete(id, Output::Done);
+        }
+        if with_unknown {
+            recorder.invoke(2, set("unknown"));
+        }
+        recorder.into_history()
+    }
+
+    fn found(history: &[Operation<Input, Output>], value: Option<&str>) -> Result<(), Failure> {
+        let found = BTreeMap::from([(b"k".to_vec(), value.map(|value| value.as_bytes().to_vec()))]);
+        check(history, &found, STEPS_DEFAULT)
+    }
+
+    #[test]
+    fn what_was_acknowledged_last_may_be_found() {
+        assert!(found(&history(false), Some("two")).is_ok());
+        assert!(found(&history(true), Some("two")).is_ok());
+    }
+
+    #[test]
+    fn what_is_unknown_may_be_found() {
+        assert!(found(&history(true), Some("unknown")).is_ok());
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        for value in [None, Some("one"), Some("unknown")] {
+            let failure = found(&history(false), value).unwrap_err();
+            assert!(matches!(failure, Failure::Lost(_)), "{failure}");
+        }
+        let failure = found(&history(true), Some("one")).unwrap_err();
+        assert!(
+            failure
+                .to_string()
+                .starts_with("the value found at the end is not")
+        );
+    }
+
+    #[test]
+    fn a_history_that_is_wrong_in_itself_is_told_apart() {
+        let mut history = history(false);
+        history[1].input.action = Action::Delete;
+        history[1].outcome.as_mut().unwrap().output = Output::Integer(0);
+        let failure = found(&history, None).unwrap_err();
+        assert!(matches!(failure, Failure::NotLinearizable(_)), "{failure}");
+    }
+
+    #[test]
+    fn a_search_that_did_not_end_does_not_pass() {
+        let found = BTreeMap::from([(b"k".to_vec(), Some(b"two".to_vec()))]);
+        let failure = check(&history(false), &found, 1).unwrap_err();
+        assert!(matches!(failure, Failure::Undecided(_)), "{failure}");
+    }
+}

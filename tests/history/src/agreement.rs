@@ -30,6 +30,9 @@ pub struct Seen<T> {
     pub what: T,
 }
 
+/// What was seen first, and what differs from it.
+pub type Pair<T> = Box<(Seen<T>, Seen<T>)>;
+
 /// An entry in a log, apart from its index and term.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended<D> {
@@ -66,21 +69,21 @@ pub enum Violation<D> {
         /// The term.
         term: u64,
         /// Both entries.
-        entries: Box<(Seen<Appended<D>>, Seen<Appended<D>>)>,
+        entries: Pair<Appended<D>>,
     },
     /// Different entries were committed at one index.
     Committed {
         /// The index.
         index: u64,
         /// Both entries.
-        entries: Box<(Seen<Committed<D>>, Seen<Committed<D>>)>,
+        entries: Pair<Committed<D>>,
     },
     /// Different states came of the same entries.
     Checkpoints {
         /// The index of the last entry in the state.
         index: u64,
         /// Both states.
-        states: Box<(Seen<D>, Seen<D>)>,
+        states: Pair<D>,
     },
 }
 
@@ -153,7 +156,7 @@ fn agree<K: Ord, T: Clone + PartialEq>(
     key: K,
     node: u64,
     what: T,
-) -> Result<(), Box<(Seen<T>, Seen<T>)>> {
+) -> Result<(), Pair<T>> {
     let now = Seen { node, what };
     let first = seen.entry(key).or_insert_with(|| now.clone());
     if first.what == now.what {

@@ -4,10 +4,14 @@
 //! evaluated. What is known of an operation's time is a range; the narrower, the more is found.
 //! Reads must be linearizable: a stale read may show an older state.
 
-use crate::operation::Operation;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::{self, Debug, Display, Formatter};
+
+use crate::operation::{Operation, Stamp};
 
 /// What is asked of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Input {
     /// The key.
     pub key: Vec<u8>,
@@ -35,7 +39,7 @@ pub enum Action {
 }
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Output {
     /// The replicated time at which the operation was evaluated is certainly in this range.
     pub time: Span,
@@ -75,7 +79,179 @@ pub enum Kind {
 }
 
 /// Checks each read against the writes whose effect it may have seen.
+///
+/// Finds nothing wrong that may be right: an answer passes when one of those writes, at one of the
+/// times it may have had, explains it.
 pub fn check(history: &[Operation<Input, Output>]) -> Result<(), Box<Violation>> {
-    let _ = history;
-    todo!()
+    let mut by_key: BTreeMap<&[u8], Vec<&Operation<Input, Output>>> = BTreeMap::new();
+    for operation in history {
+        by_key
+            .entry(&operation.input.key)
+            .or_default()
+            .push(operation);
+    }
+    for operations in by_key.into_values() {
+        let (reads, writes): (Vec<_>, Vec<_>) = operations
+            .into_iter()
+            .partition(|operation| operation.input.action == Action::Get);
+        for read in reads {
+            check_read(read, &writes)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_read(
+    read: &Operation<Input, Output>,
+    writes: &[&Operation<Input, Output>],
+) -> Result<(), Box<Violation>> {
+    let Some(outcome) = &read.outcome else {
+        return Ok(());
+    };
+    let time = outcome.output.time;
+    let (seen, is_first) = visible(writes, read, outcome.returned);
+    let kind = match &outcome.output.found {
+        None => {
+            let may_be_gone =
+                is_first || seen.iter().any(|write| life(write, None).may_be_over(time));
+            (!may_be_gone).then_some(Kind::Early)
+        }
+        Some(value) => {
+            let mut lives = seen
+                .iter()
+                .map(|write| life(write, Some(value)))
+                .filter(|life| life.sets_it)
+                .peekable();
+            if lives.peek().is_none() {
+                Some(Kind::Foreign)
+            } else {
+                (!lives.any(|life| life.may_last(time))).then_some(Kind::Late)
+            }
+        }
+    };
+    let Some(kind) = kind else { return Ok(()) };
+    Err(Box::new(Violation {
+        kind,
+        read: read.clone(),
+        writes: seen.into_iter().cloned().collect(),
+    }))
+}
+
+/// The writes whose effect a read may have seen, and whether it may have come before all of them:
+/// not those that were invoked after it returned, and not those that another write, itself over
+/// before the read, certainly came after.
+fn visible<'a>(
+    writes: &[&'a Operation<Input, Output>],
+    read: &Operation<Input, Output>,
+    read_returned: Stamp,
+) -> (Vec<&'a Operation<Input, Output>>, bool) {
+    let settled = writes
+        .iter()
+        .filter(|write| write.precedes(read))
+        .map(|write| write.invoked)
+        .max();
+    let may_be_last = |write: &&&Operation<Input, Output>| {
+        write.invoked < read_returned
+            && (settled.is_none_or(|settled| write.returned().is_none_or(|end| end > settled)))
+    };
+    let seen = writes.iter().filter(may_be_last).copied().collect();
+    (seen, settled.is_none())
+}
+
+/// For how long a key is there, once written.
+struct Life {
+    /// Whether the write leaves the value that is asked for, or any when none is.
+    sets_it: bool,
+    /// The deadline; `None` when it lives for ever.
+    deadline: Option<Span>,
+}
+
+fn life(write: &Operation<Input, Output>, value: Option<&Vec<u8>>) -> Life {
+    let time = match &write.outcome {
+        Some(outcome) => outcome.output.time,
+        None => Span {
+            low_ns: write.input.since_ns,
+            high_ns: u64::MAX,
+        },
+    };
+    match &write.input.action {
+        Action::Set {
+            value: set,
+            time_to_live_ns,
+        } => Life {
+            sets_it: value.is_none_or(|value| value == set),
+            deadline: time_to_live_ns.map(|time_to_live_ns| Span {
+                low_ns: time.low_ns.saturating_add(time_to_live_ns),
+                high_ns: time.high_ns.saturating_add(time_to_live_ns),
+            }),
+        },
+        Action::Delete | Action::Get => Life {
+            sets_it: false,
+            deadline: None,
+        },
+    }
+}
+
+impl Life {
+    /// Whether a read in that range may find no key. At the deadline itself the key is gone.
+    fn may_be_over(&self, time: Span) -> bool {
+        !self.sets_it
+            || self
+                .deadline
+                .is_some_and(|deadline| deadline.low_ns <= time.high_ns)
+    }
+
+    /// Whether a read in that range may find the key.
+    fn may_last(&self, time: Span) -> bool {
+        self.deadline
+            .is_none_or(|deadline| time.low_ns < deadline.high_ns)
+    }
+}
+
+impl Display for Violation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            Kind::Early => "a key was gone before its deadline",
+            Kind::Late => "a key was there after its deadline",
+            Kind::Foreign => "a key had a value that no write left there",
+        };
+        write!(f, "{what}:\n  {}\nwrites that it may have seen:", self.read)?;
+        for write in &self.writes {
+            write!(f, "\n  {write}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Violation {}
+
+impl Debug for Input {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let key = self.key.escape_ascii();
+        match &self.action {
+            Action::Set {
+                value,
+                time_to_live_ns,
+            } => {
+                write!(f, "set {key} {}", value.escape_ascii())?;
+                match time_to_live_ns {
+                    Some(time_to_live_ns) => write!(f, " for {time_to_live_ns} ns")?,
+                    None => f.write_str(" for ever")?,
+                }
+            }
+            Action::Delete => write!(f, "del {key}")?,
+            Action::Get => write!(f, "get {key}")?,
+        }
+        write!(f, " (from {})", self.since_ns)
+    }
+}
+
+impl Debug for Output {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Some(value) => write!(f, "\"{}\"", value.escape_ascii())?,
+            None => f.write_str("nothing")?,
+        }
+        write!(f, " at {} to {}", self.time.low_ns, self.time.high_ns)
+    }
 }

@@ -37,7 +37,7 @@ mod recorder;
 pub mod register;
 pub mod tickets;
 
-pub use model::Model;
+pub use model::{Effect, Model};
 pub use operation::{Operation, Outcome, Stamp};
 pub use recorder::{OperationId, Recorder};
 pub use register::Register;

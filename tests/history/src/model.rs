@@ -37,10 +37,21 @@ pub trait Model {
         output: Option<&Self::Output>,
     ) -> Option<Self::State>;
 
-    /// Whether an operation leaves every state as it is. One of unknown outcome then says nothing
-    /// and is left out of the search.
-    fn only_reads(&self, input: &Self::Input) -> bool {
+    /// What an operation can do to states. Searches get faster the more they know, and
+    /// [`Effect::Depends`] is always right.
+    fn effect(&self, input: &Self::Input) -> Effect {
         let _ = input;
-        false
+        Effect::Depends
     }
+}
+
+/// What an operation can do to states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It leaves every state as it is.
+    None,
+    /// Neither the state it leaves nor its answer depends on the state before.
+    Overwrites,
+    /// Anything.
+    Depends,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug, Formatter};
 
-use crate::model::Model;
+use crate::model::{Effect, Model};
 
 /// What is asked of one key.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,8 +90,12 @@ impl Model for Register {
             .then_some(after)
     }
 
-    fn only_reads(&self, input: &Input) -> bool {
-        input.action == Action::Get
+    fn effect(&self, input: &Input) -> Effect {
+        match input.action {
+            Action::Get => Effect::None,
+            Action::Set(_) => Effect::Overwrites,
+            _ => Effect::Depends,
+        }
     }
 }
 
