@@ -176,7 +176,7 @@ impl Run {
         ));
         field.cluster.stop().context("the nodes stop in order")?;
         timeline.note("checking the histories");
-        let summary = check::check(&workloads.shared.records, kinds)?;
+        let summary = check::check(&workloads.shared.records, kinds, directory)?;
         timeline.note(summary);
         Ok(())
     }

@@ -7,6 +7,8 @@ mod keys;
 mod tickets;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
@@ -19,44 +21,56 @@ use crate::workload::{self, Call, Records, take};
 /// Violations that are told in full; of further ones only the number.
 const TOLD_MAX: usize = 5;
 
-/// Checks every history. Returns what was checked, in words.
-pub(crate) fn check(records: &Records, kinds: &[Kind]) -> Result<String> {
-    let mut judge = Judge::default();
+/// Checks every history. Returns what was checked, in words. Histories with violations go to files
+/// in `directory`, all calls in order, the refused ones too.
+pub(crate) fn check(records: &Records, kinds: &[Kind], directory: &Path) -> Result<String> {
+    let mut judge = Judge {
+        directory,
+        calls: 0,
+        histories: 0,
+        violations: Vec::new(),
+    };
     let tickets = take(&records.tickets);
-    judge.hear("tickets", tickets.len(), tickets::check(&tickets));
+    judge.hear("tickets", &tickets, tickets::check(&tickets));
     let key = |input: &Input| input.key.escape_ascii().to_string();
     for (key, calls) in by_key(take(&records.registers), key) {
-        judge.hear(&key, calls.len(), keys::linearizable(&calls));
+        judge.hear(&key, &calls, keys::linearizable(&calls));
     }
     for (key, calls) in by_key(take(&records.counters), key) {
-        judge.hear(&key, calls.len(), keys::linearizable(&calls));
-        judge.hear(&key, 0, keys::counted_once(&calls));
+        let verdict = keys::counted_once(&calls).and_then(|()| keys::linearizable(&calls));
+        judge.hear(&key, &calls, verdict);
     }
     for (key, calls) in by_key(take(&records.appends), key) {
-        judge.hear(&key, calls.len(), keys::linearizable(&calls));
-        judge.hear(&key, 0, keys::appended_once(&calls));
+        let verdict = keys::appended_once(&calls).and_then(|()| keys::linearizable(&calls));
+        judge.hear(&key, &calls, verdict);
     }
     let clocks_are_right = !kinds.contains(&Kind::Clock);
     for (key, calls) in by_key(take(&records.expiry), |operation| operation.key.clone()) {
-        judge.hear(&key, calls.len(), expiry::check(&calls, clocks_are_right));
+        judge.hear(&key, &calls, expiry::check(&calls, clocks_are_right));
     }
     judge.sentence()
 }
 
 /// Collects what is wrong.
-#[derive(Default)]
-struct Judge {
+struct Judge<'a> {
+    directory: &'a Path,
     calls: usize,
     histories: usize,
     violations: Vec<String>,
 }
 
-impl Judge {
-    fn hear(&mut self, of: &str, calls: usize, verdict: Result<()>) {
-        self.calls += calls;
+impl Judge<'_> {
+    fn hear<O: Debug, R: Debug>(&mut self, of: &str, calls: &[Call<O, R>], verdict: Result<()>) {
+        self.calls += calls.len();
         self.histories += 1;
         if let Err(error) = verdict {
             self.violations.push(format!("{of}: {error:#}"));
+            let mut calls: Vec<_> = calls.iter().collect();
+            calls.sort_by_key(|call| call.began);
+            let lines: Vec<String> = calls.iter().map(|call| format!("{call:?}\n")).collect();
+            let file = format!("history-{}.txt", of.replace('/', "-"));
+            // For a person who looks for the cause; the violation is told all the same.
+            let _ = std::fs::write(self.directory.join(file), lines.concat());
         }
     }
 
@@ -65,6 +79,7 @@ impl Judge {
             calls,
             histories,
             violations,
+            ..
         } = self;
         let told = violations.iter().take(TOLD_MAX).cloned();
         let told: Vec<String> = told.collect();
