@@ -255,3 +255,175 @@ impl Debug for Output {
         write!(f, " at {} to {}", self.time.low_ns, self.time.high_ns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::Recorder;
+
+    const FOREVER: Option<u64> = None;
+
+    /// Operations on one key, written down as they happen.
+    #[derive(Default)]
+    struct Story(Recorder<Input, Output>);
+
+    impl Story {
+        fn input(action: Action) -> Input {
+            Input {
+                key: b"k".to_vec(),
+                action,
+                since_ns: 100,
+            }
+        }
+
+        fn set_action(value: &str, time_to_live_ns: Option<u64>) -> Action {
+            Action::Set {
+                value: value.into(),
+                time_to_live_ns,
+            }
+        }
+
+        fn run(
+            mut self,
+            action: Action,
+            (low_ns, high_ns): (u64, u64),
+            found: Option<&str>,
+        ) -> Self {
+            let id = self.0.invoke(1, Story::input(action));
+            let output = Output {
+                time: Span { low_ns, high_ns },
+                found: found.map(Into::into),
+            };
+            self.0.complete(id, output);
+            self
+        }
+
+        fn set(self, value: &str, time_to_live_ns: Option<u64>, time: (u64, u64)) -> Self {
+            self.run(Story::set_action(value, time_to_live_ns), time, None)
+        }
+
+        fn delete(self, at: u64) -> Self {
+            self.run(Action::Delete, (at, at), None)
+        }
+
+        fn get(self, time: (u64, u64), found: Option<&str>) -> Self {
+            self.run(Action::Get, time, found)
+        }
+
+        fn unknown(mut self, action: Action) -> Self {
+            self.0.invoke(2, Story::input(action));
+            self
+        }
+
+        fn kind(self) -> Option<Kind> {
+            check(&self.0.into_history()).err().map(|found| found.kind)
+        }
+    }
+
+    #[test]
+    fn a_key_lives_to_its_deadline() {
+        let story = || Story::default().set("a", Some(50), (100, 100));
+        assert_eq!(story().get((149, 149), Some("a")).kind(), None);
+        assert_eq!(story().get((150, 150), None).kind(), None);
+        assert_eq!(story().get((149, 149), None).kind(), Some(Kind::Early));
+        assert_eq!(story().get((150, 150), Some("a")).kind(), Some(Kind::Late));
+    }
+
+    #[test]
+    fn what_may_be_right_passes() {
+        // Set between 100 and 120, so the deadline is between 150 and 170.
+        let story = || Story::default().set("a", Some(50), (100, 120));
+        for time in [(100, 150), (140, 200), (160, 160)] {
+            assert_eq!(story().get(time, None).kind(), None, "{time:?}");
+            assert_eq!(story().get(time, Some("a")).kind(), None, "{time:?}");
+        }
+        assert_eq!(story().get((130, 149), None).kind(), Some(Kind::Early));
+        assert_eq!(story().get((170, 200), Some("a")).kind(), Some(Kind::Late));
+    }
+
+    #[test]
+    fn a_key_without_a_deadline_stays() {
+        let story = || Story::default().set("a", FOREVER, (100, 100));
+        assert_eq!(story().get((u64::MAX, u64::MAX), Some("a")).kind(), None);
+        assert_eq!(
+            story().get((u64::MAX, u64::MAX), None).kind(),
+            Some(Kind::Early)
+        );
+    }
+
+    #[test]
+    fn a_key_that_was_never_set_is_not_there() {
+        assert_eq!(Story::default().get((1, 2), None).kind(), None);
+        let foreign = Story::default().get((1, 2), Some("a"));
+        assert_eq!(foreign.kind(), Some(Kind::Foreign));
+    }
+
+    #[test]
+    fn other_writes_explain_an_early_end() {
+        let story = || Story::default().set("a", Some(50), (100, 100));
+        assert_eq!(story().delete(110).get((120, 120), None).kind(), None);
+        let unknown = story().unknown(Action::Delete).get((120, 120), None);
+        assert_eq!(unknown.kind(), None);
+        let shorter = story().set("b", Some(5), (110, 110)).get((120, 120), None);
+        assert_eq!(shorter.kind(), None);
+        // Two sets, either may be the last, and neither is over.
+        let unknown = story()
+            .unknown(Story::set_action("b", Some(60)))
+            .get((120, 120), None);
+        assert_eq!(unknown.kind(), Some(Kind::Early));
+    }
+
+    #[test]
+    fn an_overwritten_deadline_does_not_count() {
+        let story = || Story::default().set("a", Some(10), (100, 100));
+        // Set again without a deadline, the key stays.
+        let stays = || story().set("b", FOREVER, (105, 105));
+        assert_eq!(stays().get((500, 500), Some("b")).kind(), None);
+        assert_eq!(stays().get((500, 500), None).kind(), Some(Kind::Early));
+        assert_eq!(
+            stays().get((500, 500), Some("a")).kind(),
+            Some(Kind::Foreign)
+        );
+        // A delete that was over before the set explains nothing.
+        let after_delete = Story::default().delete(90).set("a", Some(50), (100, 100));
+        assert_eq!(after_delete.get((120, 120), None).kind(), Some(Kind::Early));
+    }
+
+    #[test]
+    fn a_set_of_unknown_outcome_may_happen_late() {
+        let story = || Story::default().unknown(Story::set_action("a", Some(50)));
+        assert_eq!(story().get((1000, 1000), Some("a")).kind(), None);
+        assert_eq!(story().get((120, 120), None).kind(), None);
+        let settled = || story().set("b", FOREVER, (110, 110));
+        // It came after, and was over again; but not before 150, as it was sent at 100.
+        assert_eq!(settled().get((150, 150), None).kind(), None);
+        assert_eq!(settled().get((149, 149), None).kind(), Some(Kind::Early));
+    }
+
+    #[test]
+    fn keys_are_judged_alone_and_violations_printed() {
+        let mut recorder = Recorder::new();
+        for (key, action) in [
+            ("k", Story::set_action("a", Some(50))),
+            ("other", Action::Delete),
+            ("k", Action::Get),
+        ] {
+            let mut input = Story::input(action);
+            input.key = key.into();
+            let id = recorder.invoke(1, input);
+            let time = Span {
+                low_ns: 110,
+                high_ns: 120,
+            };
+            recorder.complete(id, Output { time, found: None });
+        }
+        let violation = check(&recorder.into_history()).unwrap_err();
+        assert_eq!(
+            violation.to_string(),
+            "a key was gone before its deadline:\n  \
+             [    4..    5] client 1 #4 get k (from 100) -> nothing at 110 to 120\n\
+             writes that it may have seen:\n  \
+             [    0..    1] client 1 #0 set k a for 50 ns (from 100) -> nothing at 110 to 120"
+        );
+    }
+}

@@ -37,20 +37,20 @@ pub trait Model {
         output: Option<&Self::Output>,
     ) -> Option<Self::State>;
 
-    /// What an operation can do to states. Searches get faster the more they know, and
-    /// [`Effect::Depends`] is always right.
-    fn effect(&self, input: &Self::Input) -> Effect {
-        let _ = input;
+    /// What an operation with this output, or an unknown one, can have done to any state. Searches
+    /// get faster the more they know, and [`Effect::Depends`] is always right.
+    fn effect(&self, input: &Self::Input, output: Option<&Self::Output>) -> Effect {
+        let _ = (input, output);
         Effect::Depends
     }
 }
 
-/// What an operation can do to states.
+/// What an operation can have done to states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It leaves every state as it is.
+    /// It leaves every state as it is in which it can give its answer.
     None,
-    /// Neither the state it leaves nor its answer depends on the state before.
+    /// It can give its answer in every state, and always leaves the same one.
     Overwrites,
     /// Anything.
     Depends,

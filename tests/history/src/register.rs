@@ -90,10 +90,15 @@ impl Model for Register {
             .then_some(after)
     }
 
-    fn effect(&self, input: &Input) -> Effect {
-        match input.action {
-            Action::Get => Effect::None,
-            Action::Set(_) => Effect::Overwrites,
+    fn effect(&self, input: &Input, output: Option<&Output>) -> Effect {
+        match (&input.action, output) {
+            (Action::Set(_), None | Some(Output::Done)) => Effect::Overwrites,
+            (Action::Get, _) | (_, Some(Output::Failed)) => Effect::None,
+            // The answer no.
+            (
+                Action::SetIfAbsent(_) | Action::CompareAndSet { .. } | Action::Delete,
+                Some(Output::Integer(0)),
+            ) => Effect::None,
             _ => Effect::Depends,
         }
     }

@@ -58,10 +58,11 @@ impl<M: Model> Search<'_, M> {
         let Some(&last) = chain.taken.last() else {
             return next.after;
         };
-        let (input, output) = {
-            let completed = &part.completed[next.index];
-            (&completed.operation.input, Some(completed.output))
-        };
+        let completed = &part.completed[next.index];
+        if completed.effect == Effect::Overwrites {
+            return None;
+        }
+        let (input, output) = (&completed.operation.input, Some(completed.output));
         let after = self.step(chain.state, input, output)?;
         let without = if chain.len() == 1 {
             next.after

@@ -16,6 +16,7 @@ pub(super) struct Completed<'a, M: Model> {
     pub(super) operation: &'a Operation<M::Input, M::Output>,
     pub(super) returned: Stamp,
     pub(super) output: &'a M::Output,
+    pub(super) effect: Effect,
 }
 
 /// An operation that may be placed anywhere after its invocation, or not at all.
@@ -50,6 +51,7 @@ impl<'a, M: Model> Part<'a, M> {
                         operation,
                         returned: outcome.returned,
                         output: &outcome.output,
+                        effect: model.effect(&operation.input, Some(&outcome.output)),
                     });
                 }
                 None => part.add_pending(model, operation),
@@ -62,7 +64,7 @@ impl<'a, M: Model> Part<'a, M> {
 
     /// What only reads, and told nobody, explains nothing.
     fn add_pending(&mut self, model: &M, operation: &'a Operation<M::Input, M::Output>) {
-        let effect = model.effect(&operation.input);
+        let effect = model.effect(&operation.input, None);
         if effect != Effect::None {
             self.pending.push(Pending {
                 operation,
@@ -97,7 +99,7 @@ impl<'a, M: Model> Part<'a, M> {
             completed.iter().any(|next| {
                 let input = &next.operation.input;
                 next.returned > pending.operation.invoked
-                    && model.effect(input) != Effect::Overwrites
+                    && next.effect != Effect::Overwrites
                     && model.step(&left, input, Some(next.output)).is_some()
             })
         });

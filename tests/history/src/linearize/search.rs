@@ -10,9 +10,10 @@
 //! all orders behind a configuration only the shortest count, those with the fewest operations of
 //! unknown outcome:
 //!
-//! - **What changes nothing goes first.** When an operation can give its answer now and leaves the
-//!   state as it is, an order that has it later still holds with it moved here. So it is placed
-//!   and nothing else is tried instead.
+//! - **What changes nothing goes first.** When an operation can give its answer now, and with that
+//!   answer never changes a state, an order that has it later still holds with it moved here. So
+//!   it is placed and nothing else is tried instead. It does not do that it changes nothing here:
+//!   where it is moved from, it might have.
 //! - **Operations of unknown outcome are placed only where they are needed**; see [`chains`].
 //! - **Fewer is better.** Of two configurations with the same completed operations and the same
 //!   state, what the one with more operations of unknown outcome leads to, the other leads to as
@@ -28,7 +29,7 @@ use super::bits::{Bits, Compact};
 use super::chains::Chain;
 use super::part::Part;
 use super::states::{StateId, States};
-use crate::model::Model;
+use crate::model::{Effect, Model};
 use crate::operation::Stamp;
 
 /// How a search ended.
@@ -249,7 +250,8 @@ impl<'a, M: Model> Search<'a, M> {
             for index in fresh {
                 let completed = &part.completed[index];
                 let after = self.step(state, &completed.operation.input, Some(completed.output));
-                if after == Some(state) {
+                if completed.effect == Effect::None && after.is_some() {
+                    debug_assert_eq!(after, Some(state), "the model says it has no effect");
                     absorbed = true;
                     self.place(Placed::Completed(index));
                     self.path[step].placed.push(Placed::Completed(index));
