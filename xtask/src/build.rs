@@ -11,7 +11,7 @@ pub(crate) const SIMULATION: &str = "hostd-simulation";
 /// What the simulator is built with.
 pub(crate) const SIMULATION_FEATURES: &str = "hostd-simulation/planted";
 
-/// hostd, hostctl and the bench, optimised: the one profile in which everything is run, so that
+/// hostd, hostctl, the bench and the nemesis, optimised: the one profile in which everything is run, so that
 /// wasmtime is compiled once.
 ///
 /// Cargo compiles a dependency anew for every set of features that the chosen packages ask for.

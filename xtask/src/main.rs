@@ -1,4 +1,4 @@
-//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `sim`, `fuzz`, `bench`.
+//! hostd's chores: `cargo xtask demo`, `test`, `build`, `plugins`, `sim`, `nemesis`, `fuzz`, `bench`.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod demo;
 mod fuzz;
+mod nemesis;
 mod plugins;
 mod run;
 mod sim;
@@ -39,6 +40,9 @@ enum Chore {
     Bench(bench::Options),
     /// Looks for inputs that break decoders, plugin upload or host calls
     Fuzz(fuzz::Options),
+    /// Harms a cluster of real processes and checks what clients saw: passes its arguments to the
+    /// nemesis
+    Nemesis(nemesis::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Sim(options) => sim::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Nemesis(options) => nemesis::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -74,36 +74,45 @@ impl Namespaces {
         SocketAddr::from((ip_address(host), PORT))
     }
 
-    /// Drops every packet between two hosts, silently.
-    pub fn cut(&self, one: u8, other: u8) -> Result<()> {
-        for (here, there) in [(one, other), (other, one)] {
-            let there = ip_address(there).to_string();
-            let rule = ["iptables", "-w", "-A", "INPUT", "-s", &there, "-j", "DROP"];
-            run(
-                "ip",
-                &[&["netns", "exec", &self.name(here)], &rule[..]].concat(),
-            )?;
-        }
-        Ok(())
+    /// Connects this process's own network with the hosts. Only for a process that has a network
+    /// namespace to itself: it is given a device and an address there.
+    pub fn connect_here(&self) -> Result<()> {
+        let switch = self.switch();
+        let address = ip_address_here();
+        run_words(&format!(
+            "ip link add hosts type veth peer name here netns {switch}"
+        ))?;
+        ip(&switch, "link set here master bridge up")?;
+        run_words(&format!("ip address add {address}/24 dev hosts"))?;
+        run_words("ip link set lo up")?;
+        run_words("ip link set hosts up")
     }
 
-    /// Undoes every [`Namespaces::cut`].
+    /// Runs a command on a host and waits for its end, which must be success.
+    pub fn run_on(&self, host: u8, words: &str) -> Result<()> {
+        let name = self.name(host);
+        let words: Vec<&str> = ["netns", "exec", &name]
+            .into_iter()
+            .chain(words.split(' '))
+            .collect();
+        run("ip", &words)
+    }
+
+    /// Drops every packet between two hosts, silently.
+    pub fn cut(&self, one: u8, other: u8) -> Result<()> {
+        self.cut_one_way(one, other)?;
+        self.cut_one_way(other, one)
+    }
+
+    /// Drops every packet that one host sends to another, silently; not those that come back.
+    pub fn cut_one_way(&self, from: u8, to: u8) -> Result<()> {
+        let from = ip_address(from);
+        self.run_on(to, &format!("iptables -w -A INPUT -s {from} -j DROP"))
+    }
+
+    /// Undoes every [`Namespaces::cut`] and [`Namespaces::cut_one_way`].
     pub fn heal(&self) -> Result<()> {
-        for host in 0..self.hosts {
-            run(
-                "ip",
-                &[
-                    "netns",
-                    "exec",
-                    &self.name(host),
-                    "iptables",
-                    "-w",
-                    "-F",
-                    "INPUT",
-                ],
-            )?;
-        }
-        Ok(())
+        (0..self.hosts).try_for_each(|host| self.run_on(host, "iptables -w -F INPUT"))
     }
 
     fn switch(&self) -> String {
@@ -157,6 +166,17 @@ fn next() -> u32 {
 fn ip_address(host: u8) -> Ipv4Addr {
     let [a, b, c] = NETWORK;
     Ipv4Addr::new(a, b, c, 100 + host)
+}
+
+/// The address of this process's own network, when it is connected.
+fn ip_address_here() -> Ipv4Addr {
+    let [a, b, c] = NETWORK;
+    Ipv4Addr::new(a, b, c, 99)
+}
+
+fn run_words(words: &str) -> Result<()> {
+    let words: Vec<&str> = words.split(' ').collect();
+    run(words[0], &words[1..])
 }
 
 fn ip(namespace: &str, words: &str) -> Result<()> {

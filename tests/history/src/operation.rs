@@ -1,80 +1,75 @@
-//! Operations, and how they are recorded.
+//! One operation of one client.
 
-/// One operation of a client.
+use std::fmt::{self, Debug, Display, Formatter};
+
+/// A position in the one order of all events of a history. No two events share one.
+pub type Stamp = u64;
+
+/// What one client asked, and what it learned.
+///
+/// An operation takes effect at one moment between its invocation and its return. One without an
+/// outcome may take effect at any time after its invocation, or never. One that certainly had no
+/// effect, because it was refused, does not belong in a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation<I, O> {
-    /// Who did it. A client may do several at the same time.
+    /// Who asked. Only for reading: a client may have several operations under way.
     pub client: u64,
-    /// Position of the invocation among all events of the history.
-    pub invoked: u64,
-    /// Position of the return, and what came back; `None` when the outcome is unknown: it may have
-    /// taken effect at any time after the invocation, or may yet, or never will.
-    pub returned: Option<(u64, O)>,
-    /// What was asked.
+    /// Tells operations of one history apart.
+    pub id: u64,
+    /// When the client asked.
+    pub invoked: Stamp,
+    /// What it asked.
     pub input: I,
+    /// What it learned; `None` when it does not know whether anything happened.
+    pub outcome: Option<Outcome<O>>,
 }
 
-/// Records a history. Operations that certainly did not happen are left out.
-#[derive(Clone, Debug)]
-pub struct Recorder<I, O> {
-    operations: Vec<Option<Operation<I, O>>>,
-    events: u64,
-    refused: u64,
+/// The known end of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<O> {
+    /// When the client learned it; later than the invocation.
+    pub returned: Stamp,
+    /// What it learned.
+    pub output: O,
 }
 
-impl<I, O> Default for Recorder<I, O> {
-    fn default() -> Self {
-        Self {
-            operations: Vec::new(),
-            events: 0,
-            refused: 0,
-        }
+impl<I, O> Operation<I, O> {
+    /// When the operation returned; `None` when its outcome is unknown.
+    pub fn returned(&self) -> Option<Stamp> {
+        self.outcome.as_ref().map(|outcome| outcome.returned)
+    }
+
+    /// What the operation answered; `None` when its outcome is unknown.
+    pub fn output(&self) -> Option<&O> {
+        self.outcome.as_ref().map(|outcome| &outcome.output)
+    }
+
+    /// Whether this operation was over before the other one began.
+    pub fn precedes<J, P>(&self, other: &Operation<J, P>) -> bool {
+        self.returned()
+            .is_some_and(|returned| returned < other.invoked)
     }
 }
 
-impl<I: Clone, O: Clone> Recorder<I, O> {
-    /// A client asks. Returns the operation's number in this recorder.
-    pub fn invoke(&mut self, client: u64, input: I) -> usize {
-        self.events += 1;
-        self.operations.push(Some(Operation {
+/// One line: `[invoked..returned] client #id input -> output`.
+impl<I: Debug, O: Debug> Display for Operation<I, O> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Operation {
             client,
-            invoked: self.events,
-            returned: None,
+            id,
+            invoked,
             input,
-        }));
-        self.operations.len() - 1
-    }
-
-    /// It was answered.
-    pub fn complete(&mut self, number: usize, output: O) {
-        self.events += 1;
-        let events = self.events;
-        if let Some(Some(operation)) = self.operations.get_mut(number) {
-            operation.returned = Some((events, output));
+            outcome,
+        } = self;
+        match outcome {
+            Some(Outcome { returned, output }) => write!(
+                f,
+                "[{invoked:>5}..{returned:>5}] client {client} #{id} {input:?} -> {output:?}"
+            ),
+            None => write!(
+                f,
+                "[{invoked:>5}..    ?] client {client} #{id} {input:?} -> unknown"
+            ),
         }
-    }
-
-    /// It certainly did not happen.
-    pub fn refuse(&mut self, number: usize) {
-        self.refused += 1;
-        if let Some(operation) = self.operations.get_mut(number) {
-            *operation = None;
-        }
-    }
-
-    /// How many were answered, are unknown, and certainly did not happen.
-    pub fn counts(&self) -> (u64, u64, u64) {
-        let answered = |operation: &&Operation<I, O>| operation.returned.is_some();
-        let all = self.operations.iter().flatten();
-        let (answered, all) = (
-            all.clone().filter(answered).count() as u64,
-            all.count() as u64,
-        );
-        (answered, all - answered, self.refused)
-    }
-
-    /// Everything that happened or may have, by invocation.
-    pub fn history(&self) -> Vec<Operation<I, O>> {
-        self.operations.iter().flatten().cloned().collect()
     }
 }

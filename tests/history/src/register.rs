@@ -1,81 +1,186 @@
-//! A register: what one key of the kv plugin does.
+//! A map of registers with the commands of a key-value store, as Redis defines them.
 
-use crate::Model;
+use std::fmt::{self, Debug, Formatter};
 
-/// What is asked of a register. Values are small numbers, which stand for whatever was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Its value.
+use crate::model::{Effect, Model};
+
+/// What is asked of one key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What to do with it.
+    pub action: Action,
+}
+
+/// What can be done with a key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Answers [`Output::Value`], or [`Output::Nil`] when the key does not exist.
     Get,
-    /// Sets it.
-    Set(u64),
-    /// Sets it if it has no value.
-    SetIfAbsent(u64),
-    /// Sets it from one value to another.
-    CompareAndSet(u64, u64),
-    /// Takes its value away.
+    /// Sets the value and answers [`Output::Done`].
+    Set(Vec<u8>),
+    /// Sets the value of a key that does not exist: 1 when it was set, else 0.
+    SetIfAbsent(Vec<u8>),
+    /// Sets a key that has the expected value: 1 when it was set, else 0.
+    CompareAndSet {
+        /// The value it must have.
+        expected: Vec<u8>,
+        /// The value it gets.
+        new: Vec<u8>,
+    },
+    /// Removes the key: 1 when it existed, else 0.
     Delete,
+    /// Adds to the number in decimal digits that the value is, 0 when the key does not exist, and
+    /// answers the sum. [`Output::Failed`] when the value is no number or the sum overflows.
+    Increment(i64),
+    /// Adds to the end of the value and answers its new length in bytes.
+    Append(Vec<u8>),
 }
 
-/// What a register answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is answered.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Output {
-    /// To [`Input::Get`].
-    Value(Option<u64>),
-    /// To [`Input::Set`].
+    /// Done, and there is nothing else to say.
     Done,
-    /// To all others: whether it changed anything.
-    Changed(bool),
+    /// The key does not exist.
+    Nil,
+    /// The key's value.
+    Value(Vec<u8>),
+    /// A number; 1 for yes and 0 for no.
+    Integer(i64),
+    /// The command ran and failed by its own rules, without effect. Not for a command that may
+    /// not have run.
+    Failed,
 }
 
-/// Registers by name.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Registers;
+/// Keys of bytes with values of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Register;
 
-impl Model for Registers {
-    type Input = (String, Input);
+impl Input {
+    /// An action on a key.
+    pub fn new(key: impl Into<Vec<u8>>, action: Action) -> Self {
+        Input {
+            key: key.into(),
+            action,
+        }
+    }
+}
+
+impl Model for Register {
+    /// The key as it is printed: bytes that are no text are escaped.
+    type Key = String;
+    type Input = Input;
     type Output = Output;
-    type State = Option<u64>;
+    type State = Value;
 
-    fn initial(&self) -> Option<u64> {
-        None
+    fn key(&self, input: &Input) -> String {
+        input.key.escape_ascii().to_string()
     }
 
-    fn key(&self, input: &(String, Input)) -> String {
-        input.0.clone()
+    fn initial(&self, _key: &String) -> Value {
+        Value(None)
     }
 
-    fn step(
-        &self,
-        state: &Option<u64>,
-        (_, input): &(String, Input),
-        output: Option<&Output>,
-    ) -> Option<Option<u64>> {
-        let (answer, after) = match input {
-            Input::Get => (Output::Value(*state), *state),
-            Input::Set(value) => (Output::Done, Some(*value)),
-            Input::SetIfAbsent(value) => {
-                let free = state.is_none();
-                (
-                    Output::Changed(free),
-                    if free { Some(*value) } else { *state },
-                )
-            }
-            Input::CompareAndSet(expected, new) => {
-                let equal = *state == Some(*expected);
-                (
-                    Output::Changed(equal),
-                    if equal { Some(*new) } else { *state },
-                )
-            }
-            Input::Delete => (Output::Changed(state.is_some()), None),
-        };
+    fn step(&self, state: &Value, input: &Input, output: Option<&Output>) -> Option<Value> {
+        let (after, answer) = input.action.run(state);
         output
             .is_none_or(|output| *output == answer)
             .then_some(after)
     }
 
-    fn is_read(&self, input: &(String, Input)) -> bool {
-        input.1 == Input::Get
+    fn effect(&self, input: &Input, output: Option<&Output>) -> Effect {
+        match (&input.action, output) {
+            (Action::Set(_), None | Some(Output::Done)) => Effect::Overwrites,
+            (Action::Get, _) | (_, Some(Output::Failed)) => Effect::None,
+            // The answer no.
+            (
+                Action::SetIfAbsent(_) | Action::CompareAndSet { .. } | Action::Delete,
+                Some(Output::Integer(0)),
+            ) => Effect::None,
+            _ => Effect::Depends,
+        }
+    }
+}
+
+/// A key's value; `None` when it does not exist.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Value(pub Option<Vec<u8>>);
+
+impl Action {
+    /// Runs the action alone: the value afterwards, and the answer.
+    pub fn run(&self, before: &Value) -> (Value, Output) {
+        let unchanged = || before.clone();
+        let set = |value: &Vec<u8>| Value(Some(value.clone()));
+        let old = before.0.as_ref();
+        match self {
+            Action::Get => (unchanged(), old.cloned().map_or(Output::Nil, Output::Value)),
+            Action::Set(value) => (set(value), Output::Done),
+            Action::SetIfAbsent(value) if old.is_none() => (set(value), Output::Integer(1)),
+            Action::CompareAndSet { expected, new } if old == Some(expected) => {
+                (set(new), Output::Integer(1))
+            }
+            Action::SetIfAbsent(_) | Action::CompareAndSet { .. } => {
+                (unchanged(), Output::Integer(0))
+            }
+            Action::Delete => (Value(None), Output::Integer(i64::from(old.is_some()))),
+            Action::Increment(by) => match number(old).and_then(|old| old.checked_add(*by)) {
+                Some(sum) => (set(&sum.to_string().into_bytes()), Output::Integer(sum)),
+                None => (unchanged(), Output::Failed),
+            },
+            Action::Append(tail) => {
+                let value = [old.map_or(&[][..], Vec::as_slice), tail].concat();
+                let length = value.len() as i64;
+                (Value(Some(value)), Output::Integer(length))
+            }
+        }
+    }
+}
+
+/// Redis takes a number only as it would write it: no plus sign, no leading zeros.
+fn number(value: Option<&Vec<u8>>) -> Option<i64> {
+    let Some(value) = value else { return Some(0) };
+    let text = std::str::from_utf8(value).ok()?;
+    let number: i64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+impl Debug for Input {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let key = self.key.escape_ascii();
+        match &self.action {
+            Action::Get => write!(f, "get {key}"),
+            Action::Set(value) => write!(f, "set {key} {}", value.escape_ascii()),
+            Action::SetIfAbsent(value) => write!(f, "setnx {key} {}", value.escape_ascii()),
+            Action::CompareAndSet { expected, new } => {
+                let (expected, new) = (expected.escape_ascii(), new.escape_ascii());
+                write!(f, "cas {key} {expected} {new}")
+            }
+            Action::Delete => write!(f, "del {key}"),
+            Action::Increment(by) => write!(f, "incrby {key} {by}"),
+            Action::Append(tail) => write!(f, "append {key} {}", tail.escape_ascii()),
+        }
+    }
+}
+
+impl Debug for Output {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Done => f.write_str("ok"),
+            Output::Nil => f.write_str("nil"),
+            Output::Value(value) => write!(f, "\"{}\"", value.escape_ascii()),
+            Output::Integer(number) => write!(f, "{number}"),
+            Output::Failed => f.write_str("failed"),
+        }
+    }
+}
+
+impl Debug for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("nil"),
+            Some(value) => write!(f, "\"{}\"", value.escape_ascii()),
+        }
     }
 }

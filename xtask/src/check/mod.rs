@@ -12,8 +12,8 @@ use steps::{STEPS, Step};
 /// `cargo xtask test`
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only these steps, in this order: fmt, build, plugins, unit, cluster, sim, demo, clippy, doc,
-    /// boundaries, deny
+    /// Only these steps, in this order: fmt, boundaries, deny, plugins, build, unit, cluster,
+    /// nemesis, sim, demo, clippy, doc
     steps: Vec<String>,
     /// Stop at the first step that fails
     #[arg(long)]

@@ -54,6 +54,11 @@ pub(crate) const STEPS: &[Step] = &[
         run: cluster,
     },
     Step {
+        name: "nemesis",
+        what: "real processes under injected faults, for a fixed time",
+        run: nemesis,
+    },
+    Step {
         name: "sim",
         what: "simulated clusters: tests of the simulator, regression seeds, and 300 others",
         run: simulate,
@@ -122,6 +127,8 @@ fn unit() -> Result<Outcome> {
         "cluster-tests",
         "--exclude",
         build::SIMULATION,
+        "--exclude",
+        "hostd-nemesis",
         "--no-fail-fast",
     ])
 }
@@ -140,6 +147,22 @@ fn cluster() -> Result<Outcome> {
     passed(run::run(
         command.args(choice).args(["--", "--test-threads=2"]),
     ))
+}
+
+/// Its unit tests, then the nemesis itself, with what it prints. Chosen by name as the stories
+/// are.
+fn nemesis() -> Result<Outcome> {
+    let choice = [
+        "--workspace",
+        "--exclude",
+        build::SIMULATION,
+        "--bin",
+        "nemesis",
+        "--test",
+        "nemesis",
+    ];
+    let mut command = run::cargo(&["test", "--release"]);
+    passed(run::run(command.args(choice).args(["--", "--nocapture"])))
 }
 
 /// The seeds are always the same ones, so that a failure is one of the code.

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex};
 
 use hostd_client::Reply;
-use hostd_history::counter;
+use hostd_history::{exactly_once::counter, tickets};
 
-use super::{Answer, Boxed, Shared, User, Workload, lock, record};
+use super::{Answer, Boxed, Shared, User, Workload, history, lock, record};
 use crate::world::World;
 
 #[derive(Default)]
 pub(super) struct Counters {
-    done: Shared<(), i64>,
+    done: Shared<i64, i64>,
     last: Mutex<Option<i64>>,
     nonsense: Mutex<Option<String>>,
 }
@@ -30,7 +30,7 @@ impl Workload for Counters {
 
     fn step(self: Arc<Self>, mut user: User) -> Boxed<User> {
         Box::pin(async move {
-            let number = lock(&self.done).invoke(user.number, ());
+            let number = lock(&self.done).invoke(user.number, 1);
             let key = user
                 .chance
                 .percent(50)
@@ -72,6 +72,9 @@ impl Workload for Counters {
     fn judge(&self, _world: &World) -> Result<(), String> {
         lock(&self.nonsense).clone().map_or(Ok(()), Err)?;
         let last = lock(&self.last).ok_or("the counter was not read")?;
-        counter::check(&lock(&self.done).history(), last)
+        let increments = history(&self.done);
+        counter::check(0, &increments, last).map_err(|violation| violation.to_string())?;
+        // Increments by one and nothing else give out tickets as well.
+        tickets::check(&increments).map_err(|violation| violation.to_string())
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hostd_client::{CallError, CallOptions, Client, FailureCode, Reply};
-use hostd_history::Recorder;
+use hostd_history::{Operation, OperationId, Recorder};
 
 use crate::chance::Chance;
 use crate::operator::Dialing;
@@ -235,10 +235,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .expect("nothing panics while it holds the lock")
 }
 
+/// What was recorded.
+fn history<I: Clone, O: Clone>(recorder: &Shared<I, O>) -> Vec<Operation<I, O>> {
+    lock(recorder).operations().cloned().collect()
+}
+
 /// An operation that ended, taken down. `read` makes sense of the reply; `None` when it makes none.
-fn record<I: Clone, O: Clone>(
+fn record<I, O>(
     recorder: &Shared<I, O>,
-    number: usize,
+    number: OperationId,
     answer: Answer,
     read: impl FnOnce(Reply) -> Option<O>,
 ) -> Result<(), String> {

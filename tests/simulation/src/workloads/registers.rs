@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use hostd_client::Reply;
-use hostd_history::register::{self, Input, Output};
-use hostd_history::{Verdict, check};
+use hostd_history::Register;
+use hostd_history::linearize::{self, Failure};
+use hostd_history::register::{Action, Input, Output};
 
-use super::{Answer, Boxed, Shared, User, Workload, lock, record};
+use super::{Answer, Boxed, Shared, User, Workload, history, lock, record};
 use crate::chance::Chance;
 use crate::world::World;
 
 pub(super) struct Registers {
-    done: Shared<(String, Input), Output>,
+    done: Shared<Input, Output>,
     nonsense: Mutex<Option<String>>,
     keys: u64,
 }
@@ -25,28 +26,32 @@ impl Registers {
         }
     }
 
-    async fn operate(&self, user: &User, key: String, input: Input) {
-        let number = lock(&self.done).invoke(user.number, (key.clone(), input.clone()));
-        let answer = match &input {
-            Input::Get => user.call("kv.get", &[&key], None).await,
-            Input::Set(value) => user.call("kv.set", &[&key, &value.to_string()], None).await,
-            Input::SetIfAbsent(value) => {
-                user.call("kv.set", &[&key, &value.to_string(), "NX"], None)
+    async fn operate(&self, user: &User, key: String, action: Action) {
+        let input = Input::new(key.clone(), action.clone());
+        let number = lock(&self.done).invoke(user.number, input);
+        let shown = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let answer = match &action {
+            Action::Get => user.call("kv.get", &[&key], None).await,
+            Action::Set(value) => user.call("kv.set", &[&key, &shown(value)], None).await,
+            Action::SetIfAbsent(value) => {
+                user.call("kv.set", &[&key, &shown(value), "NX"], None)
                     .await
             }
-            Input::CompareAndSet(expected, new) => {
-                let (expected, new) = (expected.to_string(), new.to_string());
-                user.call("kv.cas", &[&key, &expected, &new], None).await
+            Action::CompareAndSet { expected, new } => {
+                user.call("kv.cas", &[&key, &shown(expected), &shown(new)], None)
+                    .await
             }
-            Input::Delete => user.call("kv.del", &[&key], None).await,
+            Action::Delete => user.call("kv.del", &[&key], None).await,
+            Action::Increment(by) => user.call("kv.incrby", &[&key, &by.to_string()], None).await,
+            Action::Append(bytes) => user.call("kv.append", &[&key, &shown(bytes)], None).await,
         };
-        let read = |reply: Reply| match (&input, reply) {
-            (Input::Get, Reply::Nil) => Some(Output::Value(None)),
-            (Input::Get, reply) => text(&reply)?.parse().ok().map(|v| Output::Value(Some(v))),
-            (Input::Set(_), _) => Some(Output::Done),
-            (Input::SetIfAbsent(_), Reply::Nil) => Some(Output::Changed(false)),
-            (Input::SetIfAbsent(_), _) => Some(Output::Changed(true)),
-            (_, Reply::Integer(changed)) => Some(Output::Changed(changed == 1)),
+        let read = |reply: Reply| match (&action, reply) {
+            (Action::Get, Reply::Nil) => Some(Output::Nil),
+            (Action::Get, reply) => text(&reply).map(|text| Output::Value(text.into_bytes())),
+            (Action::Set(_), _) => Some(Output::Done),
+            (Action::SetIfAbsent(_), Reply::Nil) => Some(Output::Integer(0)),
+            (Action::SetIfAbsent(_), _) => Some(Output::Integer(1)),
+            (_, Reply::Integer(number)) => Some(Output::Integer(number)),
             _ => None,
         };
         if let Err(text) = record(&self.done, number, answer, read) {
@@ -54,6 +59,9 @@ impl Registers {
         }
     }
 }
+
+/// Steps that the search for an order may take: about a second's worth.
+const STEPS_MAX: u64 = 5_000_000;
 
 /// A reply's text.
 pub(super) fn text(reply: &Reply) -> Option<String> {
@@ -74,21 +82,24 @@ impl Workload for Registers {
         Box::pin(async move {
             let key = format!("register-{}", user.chance.below(self.keys));
             // Each value is written once, so that a read tells which write it saw.
-            let value = user.number * 1_000_000 + user.done;
-            let input = match user.chance.below(10) {
-                0..=3 => Input::Get,
-                4..=6 => Input::Set(value),
-                7 => Input::SetIfAbsent(value),
-                8 => Input::Delete,
+            let value = format!("{}-{}", user.number, user.done).into_bytes();
+            let action = match user.chance.below(10) {
+                0..=3 => Action::Get,
+                4..=6 => Action::Set(value),
+                7 => Action::SetIfAbsent(value),
+                8 => Action::Delete,
                 _ => {
                     let seen = match user.call("kv.get", &[&key], None).await {
-                        Answer::Reply(reply) => text(&reply).and_then(|text| text.parse().ok()),
+                        Answer::Reply(reply) => text(&reply).map(String::into_bytes),
                         _ => None,
                     };
-                    Input::CompareAndSet(seen.unwrap_or(1), value)
+                    Action::CompareAndSet {
+                        expected: seen.unwrap_or_default(),
+                        new: value,
+                    }
                 }
             };
-            self.operate(&user, key, input).await;
+            self.operate(&user, key, action).await;
             user
         })
     }
@@ -98,7 +109,7 @@ impl Workload for Registers {
     fn finish(self: Arc<Self>, user: User) -> Boxed<()> {
         Box::pin(async move {
             for key in 0..self.keys {
-                self.operate(&user, format!("register-{key}"), Input::Get)
+                self.operate(&user, format!("register-{key}"), Action::Get)
                     .await;
             }
         })
@@ -106,14 +117,14 @@ impl Workload for Registers {
 
     fn judge(&self, world: &World) -> Result<(), String> {
         lock(&self.nonsense).clone().map_or(Ok(()), Err)?;
-        match check(&register::Registers, &lock(&self.done).history()) {
-            Verdict::Linearizable => Ok(()),
-            Verdict::Violation(text) => Err(text),
-            Verdict::Undecided(text) => {
-                world.trace.say(&text);
+        match linearize::check(&Register, &history(&self.done), STEPS_MAX) {
+            Ok(()) => Ok(()),
+            Err(Failure::Undecided(undecided)) => {
+                world.trace.say(&undecided.to_string());
                 world.counters.add("histories undecided", 1);
                 Ok(())
             }
+            Err(violation) => Err(violation.to_string()),
         }
     }
 }

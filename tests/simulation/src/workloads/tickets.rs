@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use hostd_client::Reply;
 use hostd_history::tickets;
 
-use super::{Boxed, Shared, User, Workload, lock, record};
+use super::{Boxed, Shared, User, Workload, history, lock, record};
 use crate::world::World;
 
 #[derive(Default)]
@@ -40,6 +40,6 @@ impl Workload for Tickets {
 
     fn judge(&self, _world: &World) -> Result<(), String> {
         lock(&self.nonsense).clone().map_or(Ok(()), Err)?;
-        tickets::check(&lock(&self.taken).history())
+        tickets::check(&history(&self.taken)).map_err(|violation| violation.to_string())
     }
 }

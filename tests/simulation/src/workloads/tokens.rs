@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use hostd_history::tokens;
+use hostd_history::exactly_once::log;
 
-use super::{Boxed, Shared, User, Workload, lock, record};
+use super::{Boxed, Shared, User, Workload, history, lock, record};
 use crate::world::World;
 
 #[derive(Default)]
@@ -42,6 +42,6 @@ impl Workload for Tokens {
 
     fn judge(&self, _world: &World) -> Result<(), String> {
         let list = lock(&self.list).clone().ok_or("the list was not read")?;
-        tokens::check(&lock(&self.done).history(), &list)
+        log::check(&history(&self.done), &list).map_err(|violation| violation.to_string())
     }
 }
