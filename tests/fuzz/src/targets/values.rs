@@ -101,14 +101,14 @@ fn seeds() -> Vec<Vec<u8>> {
     });
     add(5, |out| (true, -1i32, Time::from_nanos(9)).encode_key(out));
     add(9, |out| {
-        vec!["a".to_owned(), String::new()].encode_value(out)
+        vec!["a".to_owned(), String::new()].encode_value(out);
     });
     add(10, |out| vec![vec![1u32, 2], vec![]].encode_value(out));
     add(11, |out| {
-        (7u64, Some("x".to_owned()), vec![1u8]).encode_value(out)
+        (7u64, Some("x".to_owned()), vec![1u8]).encode_value(out);
     });
     add(13, |out| {
-        vec![(true, Some(vec![1u8])), (false, None)].encode_value(out)
+        vec![(true, Some(vec![1u8])), (false, None)].encode_value(out);
     });
     seeds
 }
