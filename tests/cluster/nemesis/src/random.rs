@@ -45,7 +45,7 @@ impl Random {
 
     /// From `low` to just below `high`, in whole milliseconds.
     pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
-        let span = (high - low).as_millis() as u64;
+        let span = high.saturating_sub(low).as_millis() as u64;
         low + Duration::from_millis(self.below(span.max(1)))
     }
 }

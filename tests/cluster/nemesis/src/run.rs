@@ -155,7 +155,7 @@ impl Run {
         timeline.note("all clients are served");
         let start = timeline.elapsed();
         for episode in Schedule::new(seed, kinds) {
-            let over = timeline.elapsed() - start >= options.duration();
+            let over = timeline.elapsed() >= start + options.duration();
             if over || self.interrupted.load(Ordering::Relaxed) {
                 break;
             }
@@ -267,7 +267,7 @@ fn progress(field: &mut Field, workloads: &mut Workloads) -> Result<Duration> {
     let goals = workload::Kind::ALL.map(|kind| (kind, count(kind) + 2));
     let total = shared.meter.total(Ending::Ok) + PROGRESS;
     loop {
-        let waited = field.timeline.elapsed() - start;
+        let waited = field.timeline.elapsed().saturating_sub(start);
         let missing: Vec<&str> = goals
             .iter()
             .filter(|(kind, goal)| count(*kind) < *goal)

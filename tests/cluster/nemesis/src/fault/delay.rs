@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::{Fault, list};
-use crate::field::{Field, Weather};
+use crate::field::{Field, Network, Weather};
 use crate::random::Random;
 
 #[derive(Default)]
@@ -35,9 +35,6 @@ impl Fault for Delay {
     }
 
     fn heal(&mut self, field: &mut Field) -> Result<()> {
-        field
-            .network
-            .as_mut()
-            .map_or(Ok(()), |network| network.speed_up())
+        field.network.as_mut().map_or(Ok(()), Network::speed_up)
     }
 }

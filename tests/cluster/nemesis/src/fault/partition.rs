@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{Fault, list};
-use crate::field::Field;
+use crate::field::{Field, Network};
 use crate::random::Random;
 
 #[derive(Default)]
@@ -44,9 +44,6 @@ impl Fault for Partition {
     }
 
     fn heal(&mut self, field: &mut Field) -> Result<()> {
-        field
-            .network
-            .as_ref()
-            .map_or(Ok(()), |network| network.heal())
+        field.network.as_ref().map_or(Ok(()), Network::heal)
     }
 }

@@ -131,16 +131,15 @@ async fn listen(front: &Arc<UdpSocket>, target: SocketAddr, map: &Map) -> Result
         let Ok((length, source)) = front.recv_from(&mut packet).await else {
             continue;
         };
-        let back = match backs.get(&source) {
-            Some(back) => Arc::clone(back),
-            None => {
-                let back = Arc::new(UdpSocket::bind((target.ip(), 0)).await?);
-                back.connect(target).await?;
-                let (front, back_reader, map) = (front.clone(), back.clone(), map.clone());
-                tokio::spawn(async move { answer(&front, source, &back_reader, &map).await });
-                backs.insert(source, back.clone());
-                back
-            }
+        let back = if let Some(back) = backs.get(&source) {
+            Arc::clone(back)
+        } else {
+            let back = Arc::new(UdpSocket::bind((target.ip(), 0)).await?);
+            back.connect(target).await?;
+            let (front, reader, map) = (front.clone(), back.clone(), map.clone());
+            tokio::spawn(async move { answer(&front, source, &reader, &map).await });
+            backs.insert(source, back.clone());
+            back
         };
         send(map, source, &mut random, &packet[..length], move |packet| {
             // A lost packet is nothing special to QUIC.

@@ -282,13 +282,14 @@ impl Caller {
         let answer = self.client.call_with(command, arguments, options).await;
         let ended = self.shared.meter.now();
         let (outcome, ending) = match &answer {
-            Ok(reply) => match read(reply) {
-                Some(value) => (Outcome::Ok(value), Ending::Ok),
-                None => {
+            Ok(reply) => {
+                if let Some(value) = read(reply) {
+                    (Outcome::Ok(value), Ending::Ok)
+                } else {
                     self.accuse(words, &answer);
                     (Outcome::Unknown, Ending::Unknown)
                 }
-            },
+            }
             Err(error) => match judge(error) {
                 Some(true) => (Outcome::Refused, Ending::Refused),
                 Some(false) => (Outcome::Unknown, Ending::Unknown),
