@@ -240,11 +240,9 @@ impl LogWriter {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match worker {
-            Some(Worker::Thread(thread)) => {
-                if thread.join().is_err() {
-                    tracing::error!("the log writer panicked");
-                }
-            }
+            Some(Worker::Thread(thread)) => thread
+                .join()
+                .unwrap_or_else(|_| tracing::error!("the log writer panicked")),
             // A task cannot be waited for here, but what it would do can be done.
             Some(Worker::Task(task)) => {
                 task.abort();

@@ -13,6 +13,7 @@ mod bad_files;
 mod bad_packets;
 mod bad_plugins;
 mod bad_starts;
+mod disk_full;
 mod formation;
 mod idle;
 mod kills;

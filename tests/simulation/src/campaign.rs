@@ -63,7 +63,7 @@ impl Campaign {
         loop {
             let wanted = self.count.is_none_or(|count| next < count)
                 && self.time.is_none_or(|time| began.elapsed() < time)
-                && !(self.fail_fast && !summary.failures.is_empty());
+                && (!self.fail_fast || summary.failures.is_empty());
             if wanted && running.len() < self.jobs {
                 let seed = self.first + next;
                 next += 1;

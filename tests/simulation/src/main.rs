@@ -135,6 +135,16 @@ impl Common {
         Ok(())
     }
 
+    /// As somebody would type them again.
+    fn typed(&self) -> String {
+        let only = match self.only.as_slice() {
+            [] => String::new(),
+            only => format!(" --only {}", only.join(",")),
+        };
+        let plant = self.plant.as_ref();
+        only + &plant.map_or_else(String::new, |bug| format!(" --plant {bug}"))
+    }
+
     /// As flags for another process.
     fn flags(&self) -> Vec<String> {
         let mut flags = vec!["--plugins".to_owned(), self.plugins.display().to_string()];
@@ -218,6 +228,10 @@ fn run_one(arguments: OneArguments) -> Result<bool> {
 }
 
 #[cfg(feature = "planted")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the other build of it can only fail"
+)]
 fn plant(bug: Bug) -> Result<()> {
     hostd_planted::plant(bug);
     Ok(())

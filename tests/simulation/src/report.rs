@@ -48,13 +48,7 @@ pub(crate) fn failure(outcome: &Outcome, common: &Common) {
         "broken: {}",
         outcome.violation.as_deref().unwrap_or_default()
     );
-    let mut flags = String::new();
-    if !common.only.is_empty() {
-        flags.push_str(&format!(" --only {}", common.only.join(",")));
-    }
-    if let Some(bug) = &common.plant {
-        flags.push_str(&format!(" --plant {bug}"));
-    }
+    let flags = common.typed();
     println!(
         "replay: cargo xtask sim one --seed {}{flags} --loud",
         outcome.seed
@@ -85,16 +79,12 @@ pub(crate) fn bugs(arguments: &BugArguments) -> Result<bool> {
             flags: common.flags(),
         };
         let summary = campaign.run()?;
-        match summary.failures.first() {
-            Some(failure) => println!(
-                "| {name} | {} | {} |",
-                failure.seed,
-                failure.check.as_deref().unwrap_or_default()
-            ),
-            None => {
-                all_found = false;
-                println!("| {name} | **not within {}** | |", summary.runs);
-            }
+        if let Some(failure) = summary.failures.first() {
+            let check = failure.check.as_deref().unwrap_or_default();
+            println!("| {name} | {} | {check} |", failure.seed);
+        } else {
+            all_found = false;
+            println!("| {name} | **not within {}** | |", summary.runs);
         }
     }
     Ok(all_found)

@@ -164,7 +164,7 @@ fn story(plan: &Plan, world: &mut World) -> Result<(), Violation> {
             format!("clients still wait for answers: {}", load.waiting()),
         ));
     }
-    if !world.run_until(AGREE_MS, |world| world.agreed_on_last_checkpoint())? {
+    if !world.run_until(AGREE_MS, World::agreed_on_last_checkpoint)? {
         return Err(Violation::new(
             "liveness",
             "the nodes do not reach a common checkpoint",

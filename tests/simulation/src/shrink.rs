@@ -51,17 +51,11 @@ pub(crate) fn shrink(failure: &Outcome, common: &Common) -> Result<()> {
 /// What to type to see it again.
 fn replay(seed: u64, events: &[usize], common: &Common) -> String {
     let numbers: Vec<String> = events.iter().map(ToString::to_string).collect();
-    let mut command = format!(
-        "cargo xtask sim one --seed {seed} --events '{}' --loud",
-        numbers.join(",")
-    );
-    if !common.only.is_empty() {
-        command.push_str(&format!(" --only {}", common.only.join(",")));
-    }
-    if let Some(bug) = &common.plant {
-        command.push_str(&format!(" --plant {bug}"));
-    }
-    command
+    format!(
+        "cargo xtask sim one --seed {seed} --events '{}' --loud{}",
+        numbers.join(","),
+        common.typed()
+    )
 }
 
 fn again(seed: u64, events: &[usize], common: &Common) -> Result<Option<Outcome>> {

@@ -187,6 +187,8 @@ fn clippy() -> Result<Outcome> {
         "--release",
         "--workspace",
         "--all-targets",
+        "--features",
+        build::SIMULATION_FEATURES,
         "--",
         "-D",
         "warnings",

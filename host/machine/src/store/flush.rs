@@ -44,7 +44,7 @@ impl FlushJob {
             let transaction = self.database.begin_write()?;
             put_checkpoint(
                 &transaction,
-                &Checkpoint::new(Some(self.position), self.digest.clone()),
+                &Checkpoint::new(Some(self.position), self.digest),
             )?;
             transaction.commit()?;
         }

@@ -179,7 +179,7 @@ impl Fault for FlippedReads {
         if !world.may_damage() {
             return;
         }
-        let ppm = chance.within(1_000..=50_000) as u32;
+        let ppm = chance.within(10_000..=500_000) as u32;
         if let Some(id) = somebody(world, chance, false) {
             world.note_damage(id, "a file");
             faulty_for(

@@ -46,10 +46,9 @@ impl Workload for Counters {
                                 "one increment gave {first:?}, and {second:?} when it was sent again"
                             ));
                         }
-                        (Answer::Reply(_), _) => {}
                         // Only an answer to the first says that the first did not happen.
                         (Answer::Unknown, again @ Answer::Reply(_)) => answer = again,
-                        (Answer::Unknown, _) => {}
+                        (Answer::Reply(_) | Answer::Unknown, _) => {}
                         (_, again) => answer = again,
                     }
                 }

@@ -56,12 +56,11 @@ impl Workload for Hostile {
     fn step(self: Arc<Self>, mut user: User) -> Boxed<User> {
         Box::pin(async move {
             if user.chance.percent(60) {
-                if let Some((command, arguments)) = user.chance.pick(FINE).copied() {
-                    if let Answer::Rejected(code) = user.call(command, arguments, None).await
-                        && code == "unknown_command"
-                    {
-                        lock(&self.broken).get_or_insert(format!("{command}: {code}"));
-                    }
+                if let Some((command, arguments)) = user.chance.pick(FINE).copied()
+                    && let Answer::Rejected(code) = user.call(command, arguments, None).await
+                    && code == "unknown_command"
+                {
+                    lock(&self.broken).get_or_insert(format!("{command}: {code}"));
                 }
                 return user;
             }
