@@ -20,6 +20,23 @@
 //! Every check names what contradicts what, and prints it one operation a line. A check that runs
 //! twice over the same history says the same twice.
 //!
+//! ```
+//! use hostd_history::linearize::{self, STEPS_DEFAULT};
+//! use hostd_history::register::{Action, Input, Output};
+//! use hostd_history::{Recorder, Register};
+//!
+//! let mut recorder = Recorder::new();
+//! let set = recorder.invoke(1, Input::new("k", Action::Set(b"v".to_vec())));
+//! let get = recorder.invoke(2, Input::new("k", Action::Get));
+//! recorder.complete(get, Output::Value(b"v".to_vec()));
+//! let again = recorder.invoke(2, Input::new("k", Action::Get));
+//! recorder.complete(again, Output::Nil);
+//! // The set never returned: it may have happened, but once seen it has.
+//! let history = recorder.into_history();
+//! let failure = linearize::check(&Register, &history, STEPS_DEFAULT).unwrap_err();
+//! println!("{failure}");
+//! ```
+//!
 //! This crate must not know hostd: no types of it, no clock, no sockets. What it judges must not
 //! be able to mislead it through shared code.
 

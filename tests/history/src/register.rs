@@ -94,11 +94,7 @@ impl Model for Register {
         match (&input.action, output) {
             (Action::Set(_), None | Some(Output::Done)) => Effect::Overwrites,
             (Action::Get, _) | (_, Some(Output::Failed)) => Effect::None,
-            // The answer no.
-            (
-                Action::SetIfAbsent(_) | Action::CompareAndSet { .. } | Action::Delete,
-                Some(Output::Integer(0)),
-            ) => Effect::None,
+            (action, Some(Output::Integer(0))) if action.is_conditional() => Effect::None,
             _ => Effect::Depends,
         }
     }
@@ -135,6 +131,14 @@ impl Action {
                 (Value(Some(value)), Output::Integer(length))
             }
         }
+    }
+
+    /// Whether it answers 0 when it does nothing.
+    fn is_conditional(&self) -> bool {
+        matches!(
+            self,
+            Action::SetIfAbsent(_) | Action::CompareAndSet { .. } | Action::Delete
+        )
     }
 }
 
@@ -181,6 +185,77 @@ impl Debug for Value {
         match &self.0 {
             None => f.write_str("nil"),
             Some(value) => write!(f, "\"{}\"", value.escape_ascii()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The searches rely on what the model says of effects: here it is held to it, for all
+    /// actions, states and answers of a small world.
+    #[test]
+    fn effects_are_as_stated() {
+        let texts = ["", "a", "b", "0", "1", "01", "9223372036854775807"];
+        let values = || texts.map(|text| text.as_bytes().to_vec());
+        let mut actions = vec![Action::Get, Action::Delete];
+        for value in values() {
+            actions.extend([
+                Action::Set(value.clone()),
+                Action::SetIfAbsent(value.clone()),
+                Action::Append(value.clone()),
+            ]);
+            actions.extend(values().map(|new| Action::CompareAndSet {
+                expected: value.clone(),
+                new,
+            }));
+        }
+        actions.extend([-1, 0, 1].map(Action::Increment));
+        let states: Vec<Value> = [None]
+            .into_iter()
+            .chain(values().map(Some))
+            .map(Value)
+            .collect();
+
+        for action in actions {
+            let input = Input::new("k", action);
+            for before in &states {
+                let (after, output) = input.action.run(before);
+                assert_eq!(Register.step(before, &input, None), Some(after.clone()));
+                for output in [None, Some(&output)] {
+                    let case = format!("{input:?} -> {output:?} in {before:?}");
+                    let in_other = |state| Register.step(state, &input, output);
+                    match Register.effect(&input, output) {
+                        Effect::None => assert_eq!(after, *before, "{case}"),
+                        Effect::Overwrites => {
+                            let is_same = |state| in_other(state) == Some(after.clone());
+                            assert!(states.iter().all(is_same), "{case}");
+                        }
+                        Effect::Depends => {}
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_what_redis_takes_for_one() {
+        let number = |text: &str| number(Some(&text.into()));
+        for (text, expected) in [("0", 0), ("-7", -7), ("9223372036854775807", i64::MAX)] {
+            assert_eq!(number(text), Some(expected));
+        }
+        for text in [
+            "",
+            "+1",
+            "01",
+            "-0",
+            " 1",
+            "1.0",
+            "9223372036854775808",
+            "a",
+        ] {
+            assert_eq!(number(text), None, "{text}");
         }
     }
 }

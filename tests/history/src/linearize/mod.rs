@@ -25,8 +25,8 @@ use self::search::{Ending, Search};
 use crate::model::Model;
 use crate::operation::Operation;
 
-/// A budget that decides what tests come up with, and ends within a few seconds a key at worst.
-pub const STEPS_DEFAULT: u64 = 5_000_000;
+/// A budget that decides what tests come up with, and ends within ten seconds a key at worst.
+pub const STEPS_DEFAULT: u64 = 20_000_000;
 
 /// How many operations of unknown outcome may follow each other, one search after the other. Long
 /// chains are rarely needed and many, so an order without them is looked for first.
