@@ -11,15 +11,16 @@ use super::{Fault, list};
 use crate::field::{Excuse, Field};
 use crate::random::Random;
 
-/// What is written until the disks are emptied.
+/// What is written until the disks are emptied: enough that a full disk is noticed, and not so
+/// much that it fills others.
 const LOAD: [&str; 7] = [
     "bench",
     "set",
     "disk-full/{rand:64}",
-    "{data:65536}",
+    "{data:16384}",
     "--duration",
     "120s",
-    "--in-flight=4",
+    "--in-flight=2",
 ];
 
 #[derive(Default)]
@@ -35,8 +36,11 @@ impl Fault for DiskFull {
         random.shuffle(&mut small);
         small.truncate(*random.pick(&[1, 1, field.majority()]));
         self.full = small;
+        for id in field.disks.small() {
+            // The load may fill those that were left alone, too.
+            field.excuse(id, Excuse::NoSpace);
+        }
         for id in &self.full {
-            field.excuse(*id, Excuse::NoSpace);
             field.disks.fill(*id)?;
         }
         let hostctl = field.cluster.hostctl().timeout("2s");
@@ -51,8 +55,8 @@ impl Fault for DiskFull {
         }
         // One may just be ending.
         field.look()?;
-        for id in &self.full {
-            field.start_node(*id)?;
+        for id in field.disks.small() {
+            field.start_node(id)?;
         }
         Ok(())
     }
