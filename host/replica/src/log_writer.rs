@@ -8,7 +8,7 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
 };
 
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     log_store::{Change, LogDatabase},
-    pace::{Work, WriterMode},
+    pace::{Pace, Work, WriterMode},
     types::TypeConfig,
 };
 
@@ -107,7 +107,7 @@ struct Shared {
 #[derive(Debug)]
 enum Wake {
     Thread(Condvar),
-    Task(Notify),
+    Task(Arc<Notify>),
 }
 
 impl Wake {
@@ -145,26 +145,19 @@ impl LogWriter {
             }),
             wake: match mode {
                 WriterMode::Thread => Wake::Thread(Condvar::new()),
-                WriterMode::Task(_) => Wake::Task(Notify::new()),
+                WriterMode::Task(_) => Wake::Task(Arc::default()),
             },
             fault: watch::Sender::new(None),
         });
-        let running = Arc::clone(&shared);
-        let worker = match mode {
-            WriterMode::Thread => Worker::Thread(
-                std::thread::Builder::new()
-                    .name("log-writer".into())
-                    .spawn(move || running.run())?,
-            ),
-            WriterMode::Task(pace) => {
-                let pace = pace.clone();
-                let task = tokio::spawn(async move {
-                    while running.task_has_work().await {
-                        pace.take_time(Work::LogCommit).await;
-                        running.work();
-                    }
-                });
-                Worker::Task(task.abort_handle())
+        let worker = match (&shared.wake, mode) {
+            (Wake::Task(wake), WriterMode::Task(pace)) => {
+                let task = run_task(Arc::downgrade(&shared), Arc::clone(wake), pace.clone());
+                Worker::Task(tokio::spawn(task).abort_handle())
+            }
+            _ => {
+                let shared = Arc::clone(&shared);
+                let thread = std::thread::Builder::new().name("log-writer".into());
+                Worker::Thread(thread.spawn(move || shared.run())?)
             }
         };
         Ok(Self {
@@ -259,6 +252,27 @@ impl Drop for LogWriter {
     }
 }
 
+/// Commits for as long as somebody has the writer. It holds on to the database only while it works,
+/// so that a writer that is dropped lets go of its file at once.
+async fn run_task(shared: Weak<Shared>, wake: Arc<Notify>, pace: Pace) {
+    loop {
+        let Some(work) = shared.upgrade().map(|shared| shared.lock().has_work()) else {
+            return;
+        };
+        match work {
+            None => wake.notified().await,
+            Some(false) => return,
+            Some(true) => {
+                pace.take_time(Work::LogCommit).await;
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                shared.work();
+            }
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -293,20 +307,6 @@ impl Shared {
                 return more;
             }
             queue = wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// As [`Shared::wait_for_work`].
-    async fn task_has_work(&self) -> bool {
-        let Wake::Task(wake) = &self.wake else {
-            return false;
-        };
-        loop {
-            let work = self.lock().has_work();
-            if let Some(more) = work {
-                return more;
-            }
-            wake.notified().await;
         }
     }
 
