@@ -9,14 +9,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hostd_protocol::codec::{decode, decode_prefix};
 use hostd_protocol::{CallError, Failure, FailureCode, Request, Response};
 use hostd_quic::{Close, FrameReader, FrameWriter, Next};
 use quinn::{RecvStream, SendStream};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::listener::Shared;
 use crate::{Limits, Service};
