@@ -149,16 +149,13 @@ impl LogWriter {
             },
             fault: watch::Sender::new(None),
         });
-        let worker = match (&shared.wake, mode) {
-            (Wake::Task(wake), WriterMode::Task(pace)) => {
-                let task = run_task(Arc::downgrade(&shared), Arc::clone(wake), pace.clone());
-                Worker::Task(tokio::spawn(task).abort_handle())
-            }
-            _ => {
-                let shared = Arc::clone(&shared);
-                let thread = std::thread::Builder::new().name("log-writer".into());
-                Worker::Thread(thread.spawn(move || shared.run())?)
-            }
+        let worker = if let (Wake::Task(wake), WriterMode::Task(pace)) = (&shared.wake, mode) {
+            let task = run_task(Arc::downgrade(&shared), Arc::clone(wake), pace.clone());
+            Worker::Task(tokio::spawn(task).abort_handle())
+        } else {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("log-writer".into());
+            Worker::Thread(thread.spawn(move || shared.run())?)
         };
         Ok(Self {
             shared,
