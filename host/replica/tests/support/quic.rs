@@ -1,6 +1,15 @@
 //! Nodes over QUIC on loopback, with certificates as in production.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use hostd_pki::{Authority, Credentials, Identity};
 use hostd_protocol::NodeId;
@@ -16,7 +25,10 @@ pub struct Wire {
 
 /// A transport for a node, at a free port, with its certificate in `pki`.
 pub fn wire(pki: &Path, id: NodeId) -> Wire {
-    wire_at(pki, id, "127.0.0.1:0")
+    // At an address of its own: nobody else is given its port while it is down.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    wire_at(pki, id, &format!("127.77.{high}.{low}:0"))
 }
 
 pub fn wire_at(pki: &Path, id: NodeId, address: &str) -> Wire {
@@ -28,7 +40,7 @@ pub fn wire_at(pki: &Path, id: NodeId, address: &str) -> Wire {
         Err(error) => panic!("{error}, issued: {issued:?}"),
     };
     let server = hostd_quic::server_config(credentials.server_config().unwrap());
-    let endpoint = hostd_quic::bind(address.parse().unwrap(), Some(server)).unwrap();
+    let endpoint = bind(address.parse().unwrap(), &server);
     let address = endpoint.local_addr().unwrap().to_string();
     let dial = Arc::new(move |expected| {
         let tls = credentials
@@ -42,6 +54,19 @@ pub fn wire_at(pki: &Path, id: NodeId, address: &str) -> Wire {
         transport,
         endpoint,
         address,
+    }
+}
+
+/// The socket of a node that was there before is closed some time after the node has ended.
+fn bind(address: SocketAddr, server: &quinn::ServerConfig) -> quinn::Endpoint {
+    let patience = Instant::now() + Duration::from_secs(30);
+    loop {
+        match hostd_quic::bind(address, Some(server.clone())) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < patience => {
+                tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(5)));
+            }
+            bound => return bound.unwrap(),
+        }
     }
 }
 
