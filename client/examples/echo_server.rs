@@ -60,6 +60,8 @@ fn description() -> PluginDescription {
         summary: String::new(),
         state_version: 0,
         reads_state_versions: Vec::new(),
+        migrates_state_versions: Vec::new(),
+        migrates_by_key: false,
         commands: vec![
             command("echo", Access::Read),
             command("ticket", Access::Write),

@@ -92,6 +92,8 @@ mod tests {
             summary: String::new(),
             state_version: 1,
             reads_state_versions: vec![],
+            migrates_state_versions: Vec::new(),
+            migrates_by_key: false,
             commands: commands
                 .iter()
                 .map(|(name, access)| CommandDescription {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hostd_protocol::codec::FRAME_BYTES_MAX;
 use hostd_protocol::{
-    Access, Call, CallError, Consistency, Member, MemberChange, NodeStatus, Once,
-    PluginDescription, Reply, Request, Response,
+    Access, Call, CallError, Consistency, Limits, Member, MemberChange, NodeStatus, Once,
+    PluginChange, PluginDescription, PluginInfo, Reply, Request, Response, UPLOAD_CHUNK_BYTES,
 };
 use hostd_quic::Ended;
 use serde_bytes::ByteBuf;
@@ -186,6 +186,54 @@ impl Client {
         match self.ask(Request::Member(change), Plan::CHANGE).await? {
             Response::Done => Ok(()),
             _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Every plugin with its versions, sorted by name, and the cluster's limits.
+    pub async fn plugins(&self) -> Result<(Vec<PluginInfo>, Limits), CallError> {
+        match self.ask(Request::Plugins, Plan::READ).await? {
+            Response::Plugins(plugins, limits) => Ok((plugins, *limits)),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Changes the plugins, or limits. A change that is made already is no error.
+    pub async fn change_plugins(&self, change: PluginChange) -> Result<Reply, CallError> {
+        let deadline = Instant::now() + self.inner.timeout;
+        let mut request = Request::Plugin {
+            change,
+            timeout_ms: 0,
+        };
+        reply(self.send(&mut request, Plan::WRITE, deadline).await)
+    }
+
+    /// Uploads a component in pieces, and returns its digest, by which it can be activated. Goes on
+    /// where an earlier attempt was interrupted. `progress` is told how many bytes the cluster has.
+    pub async fn upload(
+        &self,
+        component: &[u8],
+        mut progress: impl FnMut(u64),
+    ) -> Result<[u8; 32], CallError> {
+        let digest = *blake3::hash(component).as_bytes();
+        let total = component.len() as u64;
+        let mut offset = 0;
+        loop {
+            let rest = component.get(offset..).unwrap_or_default();
+            let piece = &rest[..rest.len().min(UPLOAD_CHUNK_BYTES)];
+            let change = PluginChange::Upload {
+                digest,
+                total,
+                offset: offset as u64,
+                bytes: piece.to_vec(),
+            };
+            let Reply::Integer(received) = self.change_plugins(change).await? else {
+                return Err(failure::unexpected());
+            };
+            progress(received as u64);
+            if received as u64 >= total {
+                return Ok(digest);
+            }
+            offset = received as usize;
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hostd_protocol::{CallError, Failure, FailureCode, Request, Response};
+use hostd_protocol::{Call, CallError, Failure, FailureCode, Request, Response};
 use hostd_quic::Ended;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -342,9 +342,11 @@ async fn first(pending: &mut Vec<(Arc<Node>, Pending)>) -> (Arc<Node>, Answer) {
 /// Tells the node how long it has: a little less than the caller waits, so that its own account
 /// of what is wrong arrives in time.
 fn set_timeout(request: &mut Request, deadline: Instant) {
-    if let Request::Call(call) = request {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = left.saturating_sub((left / 10).min(Duration::from_millis(100)));
-        call.timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
-    }
+    let (Request::Call(Call { timeout_ms, .. }) | Request::Plugin { timeout_ms, .. }) = request
+    else {
+        return;
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = left.saturating_sub((left / 10).min(Duration::from_millis(100)));
+    *timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
 }

@@ -16,6 +16,10 @@ pub struct PluginInfo {
     pub state_version: u32,
     /// Other layouts that it can read.
     pub reads: &'static [u32],
+    /// State versions from which it can migrate.
+    pub migrates: &'static [u32],
+    /// Whether it does so key by key.
+    pub migrates_by_key: bool,
     /// Its commands, a table for each group.
     pub commands: &'static [&'static [CommandInfo]],
 }
@@ -126,6 +130,8 @@ impl PluginInfo {
             summary: self.summary.to_owned(),
             state_version: self.state_version,
             reads_state_versions: self.reads.to_vec(),
+            migrates_state_versions: self.migrates.to_vec(),
+            migrates_by_key: self.migrates_by_key,
             commands: self
                 .commands
                 .iter()

@@ -87,7 +87,7 @@ pub use access::{Access, ReadOnly, ReadWrite};
 pub use arguments::{Argument, Key};
 pub use clock::Time;
 pub use context::{Context, View};
-pub use hostd_sdk_macros::{StateValue, commands, migrate, plugin, read, wake, write};
+pub use hostd_sdk_macros::{StateValue, commands, migrate, migrate_key, plugin, read, wake, write};
 pub use random::Random;
 pub use rejection::{Refusal, Rejection};
 pub use replies::{IntoReply, Map as ReplyMap, Reply};
@@ -100,7 +100,7 @@ pub type Result<T, E = Rejection> = core::result::Result<T, E>;
 pub mod prelude {
     pub use crate::{
         Context, Key, Rejection, Reply, Result, Time, View, commands, debug, error, info, migrate,
-        plugin, read, trace, wake, warn, write,
+        migrate_key, plugin, read, trace, wake, warn, write,
     };
     pub use core::time::Duration;
 }
@@ -113,7 +113,9 @@ pub mod __private {
     pub use crate::describe::{
         ArgumentInfo, CommandInfo, Kind, PluginInfo, is_plugin_name, names_are_unique,
     };
-    pub use crate::plugin::{Commands, Migrated, Plugin, Tokens, Unit, exported, finish, wake_id};
+    pub use crate::plugin::{
+        Commands, Migrated, MigratedKey, Plugin, Tokens, Unit, exported, finish, wake_id,
+    };
     pub use crate::replies::RawReply;
     pub use crate::state::{EncodeValue, StateValue};
 }

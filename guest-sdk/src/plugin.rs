@@ -50,15 +50,28 @@ pub trait Plugin {
     /// Changes state of another layout into this version's, one step at a time.
     fn migrate(ctx: &mut Context, from_version: u32, cursor: Vec<u8>) -> Result<Option<Vec<u8>>> {
         let _ = (ctx, cursor);
-        Err(Rejection::new(
-            "no_migration",
-            format!(
-                "{} {} cannot read state of version {from_version}",
-                Self::INFO.name,
-                Self::INFO.version
-            ),
-        ))
+        Err(no_migration::<Self>(from_version))
     }
+
+    /// Translates one pair of another layout into this version's.
+    fn migrate_key(from_version: u32, key: Vec<u8>, value: Vec<u8>) -> Result<Vec<Pair>> {
+        let _ = (key, value);
+        Err(no_migration::<Self>(from_version))
+    }
+}
+
+/// A key and its value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+fn no_migration<P: Plugin + ?Sized>(from_version: u32) -> Rejection {
+    Rejection::new(
+        "no_migration",
+        format!(
+            "{} {} cannot migrate state of version {from_version}",
+            P::INFO.name,
+            P::INFO.version
+        ),
+    )
 }
 
 impl<P: Plugin> Guest for P {
@@ -88,6 +101,11 @@ impl<P: Plugin> Guest for P {
     fn migrate(from_version: u32, cursor: Vec<u8>) -> Result<Option<Vec<u8>>> {
         start();
         P::migrate(&mut Context::new(), from_version, cursor)
+    }
+
+    fn migrate_key(from_version: u32, key: Vec<u8>, value: Vec<u8>) -> Result<Vec<Pair>> {
+        start();
+        P::migrate_key(from_version, key, value)
     }
 }
 
@@ -159,6 +177,37 @@ impl Migrated for Option<Vec<u8>> {
 
 impl<T: Migrated, E: Into<Rejection>> Migrated for Result<T, E> {
     fn into_outcome(self) -> Result<Option<Vec<u8>>> {
+        self.map_err(Into::into)?.into_outcome()
+    }
+}
+
+/// What a method with `#[migrate_key]` can return: the pairs that a pair becomes, none, one or
+/// several.
+pub trait MigratedKey {
+    /// Its outcome.
+    fn into_outcome(self) -> Result<Vec<Pair>>;
+}
+
+impl MigratedKey for Vec<Pair> {
+    fn into_outcome(self) -> Result<Vec<Pair>> {
+        Ok(self)
+    }
+}
+
+impl MigratedKey for Option<Pair> {
+    fn into_outcome(self) -> Result<Vec<Pair>> {
+        Ok(self.into_iter().collect())
+    }
+}
+
+impl MigratedKey for Pair {
+    fn into_outcome(self) -> Result<Vec<Pair>> {
+        Ok(vec![self])
+    }
+}
+
+impl<T: MigratedKey, E: Into<Rejection>> MigratedKey for Result<T, E> {
+    fn into_outcome(self) -> Result<Vec<Pair>> {
         self.map_err(Into::into)?.into_outcome()
     }
 }

@@ -405,6 +405,8 @@ fn description() -> PluginDescription {
         summary: "For tests.".into(),
         state_version: 1,
         reads_state_versions: vec![],
+        migrates_state_versions: Vec::new(),
+        migrates_by_key: false,
         commands: vec![
             command("echo", Access::Read),
             command("hold", Access::Write),

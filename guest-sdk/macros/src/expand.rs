@@ -27,6 +27,16 @@ pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     let state_version = arguments.state_version.as_ref();
     let state_version = state_version.map_or_else(|| quote!(1), |version| quote!(#version));
     let reads = &arguments.reads;
+    let migrates = &arguments.migrates;
+    if let Some(version) = migrates.first()
+        && methods.migrate.is_none()
+        && methods.migrate_key.is_none()
+    {
+        return Err(Error::new_spanned(
+            version,
+            "a method with #[migrate_key] or #[migrate] has to do this",
+        ));
+    }
     let errors = arguments.errors();
     let groups = &arguments.groups;
     let wake = methods.wake.as_ref().map(|handler| wake(owner, handler));
@@ -34,6 +44,11 @@ pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         .migrate
         .as_ref()
         .map(|handler| migrate(owner, handler));
+    let migrate_key = methods
+        .migrate_key
+        .as_ref()
+        .map(|method| migrate_key(owner, method));
+    let by_key = methods.migrate_key.is_some();
 
     Ok(quote! {
         #block
@@ -50,6 +65,8 @@ pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> Result<TokenS
                     summary: #summary,
                     state_version: #state_version,
                     reads: &[#(#reads),*],
+                    migrates: &[#(#migrates),*],
+                    migrates_by_key: #by_key,
                     commands: &[
                         <#owner as Commands>::COMMANDS,
                         #(<#groups as Commands>::COMMANDS),*
@@ -89,6 +106,8 @@ pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> Result<TokenS
 
                 #wake
                 #migrate
+
+                #migrate_key
             }
 
             const INFO: &PluginInfo = &<#owner as Plugin>::INFO;
@@ -324,6 +343,19 @@ fn migrate(owner: &Ident, handler: &Handler) -> TokenStream {
         ) -> ::hostd_sdk::Result<::core::option::Option<::std::vec::Vec<u8>>> {
             #(#bind)*
             Migrated::into_outcome(#owner::#method(ctx, #(#pass),*))
+        }
+    }
+}
+
+/// The override of `Plugin::migrate_key`.
+fn migrate_key(owner: &Ident, method: &Ident) -> TokenStream {
+    quote! {
+        fn migrate_key(
+            from_version: u32,
+            key: ::std::vec::Vec<u8>,
+            value: ::std::vec::Vec<u8>,
+        ) -> ::hostd_sdk::Result<::std::vec::Vec<(::std::vec::Vec<u8>, ::std::vec::Vec<u8>)>> {
+            MigratedKey::into_outcome(#owner::#method(from_version, key, value))
         }
     }
 }

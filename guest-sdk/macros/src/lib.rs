@@ -54,10 +54,12 @@ use syn::Error;
 /// - `state_version = N`: the layout of the state that this code writes, by default 1. Change it
 ///   together with the layout;
 /// - `reads = [N, …]`: other layouts that this code can read without migration;
+/// - `migrates = [N, …]`: layouts from which [`macro@migrate_key`] or [`macro@migrate`] makes this
+///   one;
 /// - `errors = "redis"`: word refusals of bad arguments as Redis does.
 ///
 /// Methods with [`macro@write`] and [`macro@read`] are commands; at most one each has
-/// [`macro@wake`] and [`macro@migrate`]. Others are left alone.
+/// [`macro@wake`], [`macro@migrate_key`] and [`macro@migrate`]. Others are left alone.
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
     finish(expand::plugin(arguments.into(), item.into()))
@@ -112,13 +114,27 @@ pub fn wake(_: TokenStream, item: TokenStream) -> TokenStream {
     misplaced("wake", item)
 }
 
-/// Marks the method that changes state of an older layout into this version's:
+/// Marks the function that translates one key and value of an older layout into those that they
+/// become in this one:
+/// `fn migrate_key(from_version: u32, key: Vec<u8>, value: Vec<u8>) -> Vec<(Vec<u8>, Vec<u8>)>`.
+/// An `Option` of a pair, a pair, or a `Result` of any of these will do as well.
+///
+/// It must depend on nothing else, and give no two keys the same name. Then commands of the older
+/// version go on while the state is migrated, and nobody waits. It takes the place of
+/// [`macro@migrate`] where there are both.
+#[proc_macro_attribute]
+pub fn migrate_key(_: TokenStream, item: TokenStream) -> TokenStream {
+    misplaced("migrate_key", item)
+}
+
+/// Marks the method that changes a copy of a state of an older layout into this version's:
 /// `fn migrate(ctx: &Context, from_version: u32)`.
 ///
-/// When that may be more than a command's worth of work, do it in steps:
-/// `fn migrate(ctx: &Context, from_version: u32, cursor: Vec<u8>) -> Option<Vec<u8>>` is called
-/// with an empty cursor first, then with what it returned, until it returns `None`. Each step
-/// takes effect by itself. It may return a `Result` of that.
+/// Commands that write wait until it is done. When that may be more than a command's worth of
+/// work, do it in steps: `fn migrate(ctx: &Context, from_version: u32, cursor: Vec<u8>) ->
+/// Option<Vec<u8>>` is called with an empty cursor first, then with what it returned, until it
+/// returns `None`. It may return a `Result` of that: an error, like a panic, ends the migration,
+/// and the older version stays with the state as it was. Timers are left as they are.
 #[proc_macro_attribute]
 pub fn migrate(_: TokenStream, item: TokenStream) -> TokenStream {
     misplaced("migrate", item)

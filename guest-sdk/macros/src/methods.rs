@@ -16,6 +16,8 @@ pub(crate) struct Methods {
     pub(crate) commands: Vec<Command>,
     pub(crate) wake: Option<Handler>,
     pub(crate) migrate: Option<Handler>,
+    /// The method with `#[migrate_key]`.
+    pub(crate) migrate_key: Option<Ident>,
 }
 
 /// A method with `#[write]` or `#[read]`.
@@ -44,6 +46,7 @@ enum Role {
     Read,
     Wake,
     Migrate,
+    MigrateKey,
 }
 
 impl Methods {
@@ -54,6 +57,7 @@ impl Methods {
             commands: Vec::new(),
             wake: None,
             migrate: None,
+            migrate_key: None,
         };
         let mut errors: Option<Error> = None;
         for item in &mut block.items {
@@ -89,6 +93,22 @@ impl Methods {
                     ));
                 }
                 self.commands.push(command);
+            }
+            Role::MigrateKey => {
+                attribute.meta.require_path_only()?;
+                if self.migrate_key.is_some() {
+                    return Err(Error::new_spanned(
+                        &attribute,
+                        "there is another one already",
+                    ));
+                }
+                if method.sig.inputs.len() != 3 || method.sig.receiver().is_some() {
+                    return Err(Error::new_spanned(
+                        &method.sig,
+                        "expected `(from_version: u32, key: Vec<u8>, value: Vec<u8>)`",
+                    ));
+                }
+                self.migrate_key = Some(method.sig.ident.clone());
             }
             Role::Wake | Role::Migrate => {
                 attribute.meta.require_path_only()?;
@@ -214,7 +234,7 @@ fn take_role(attributes: &mut Vec<Attribute>) -> Result<Option<(Role, Attribute)
             Some(_) if found.is_some() => {
                 return Err(Error::new_spanned(
                     attribute,
-                    "a method is one of write, read, wake and migrate",
+                    "a method is one of write, read, wake, migrate and migrate_key",
                 ));
             }
             Some(role) => found = Some((role, attribute)),
@@ -232,6 +252,7 @@ fn role(path: &Path) -> Option<Role> {
         "read" => Some(Role::Read),
         "wake" => Some(Role::Wake),
         "migrate" => Some(Role::Migrate),
+        "migrate_key" => Some(Role::MigrateKey),
         _ => None,
     }
 }

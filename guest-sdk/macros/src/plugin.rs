@@ -16,6 +16,7 @@ pub(crate) struct Arguments {
     pub(crate) groups: Vec<Path>,
     pub(crate) state_version: Option<LitInt>,
     pub(crate) reads: Vec<Expr>,
+    pub(crate) migrates: Vec<Expr>,
     pub(crate) redis_errors: bool,
 }
 
@@ -46,6 +47,9 @@ impl Arguments {
         } else if path.is_ident("reads") {
             let list: ExprArray = meta.value()?.parse()?;
             self.reads = list.elems.into_iter().collect();
+        } else if path.is_ident("migrates") {
+            let list: ExprArray = meta.value()?.parse()?;
+            self.migrates = list.elems.into_iter().collect();
         } else if path.is_ident("errors") {
             let wording: LitStr = meta.value()?.parse()?;
             self.redis_errors = match wording.value().as_str() {
@@ -59,8 +63,9 @@ impl Arguments {
                 }
             };
         } else {
-            return Err(meta
-                .error("expected name, version, summary, groups, state_version, reads or errors"));
+            return Err(meta.error(
+                "expected name, version, summary, groups, state_version, reads, migrates or errors",
+            ));
         }
         Ok(())
     }

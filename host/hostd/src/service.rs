@@ -6,8 +6,8 @@ use std::time::Duration;
 use hostd_machine::{Budget, Fault, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
-    Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, RejectionCode,
-    Reply, Request, Response,
+    Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, PluginChange,
+    RejectionCode, Reply, Request, Response,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -16,6 +16,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+
+/// Between two attempts of a write that waits for a migration.
+const MIGRATION_LOOK: Duration = Duration::from_millis(20);
 
 /// Long queries that run at the same time. Their threads are apart from those that serve.
 const LONG_QUERIES_MAX: usize = 2;
@@ -62,7 +65,7 @@ impl Service {
                     arguments,
                     once,
                 };
-                match self.replica.write(command, deadline).await {
+                match self.write(command, deadline).await {
                     Err(_) if planted::active(Bug::AckUnknown) => Ok(Reply::Integer(1)),
                     outcome => Ok(outcome??),
                 }
@@ -74,6 +77,37 @@ impl Service {
                 Ok(self.query(call, deadline).await??)
             }
         }
+    }
+
+    /// Runs a command through the log. While the plugin's state is being migrated, it waits for its
+    /// turn.
+    async fn write(&self, command: Command, deadline: Instant) -> Result<Outcome, Failure> {
+        loop {
+            let outcome = self.replica.write(command.clone(), deadline).await?;
+            let waits =
+                matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::Migrating);
+            if !waits || Instant::now() + MIGRATION_LOOK >= deadline {
+                return Ok(outcome);
+            }
+            tokio::time::sleep(MIGRATION_LOOK).await;
+        }
+    }
+
+    /// Changes the plugins. A version is made ready by a quorum before it is activated.
+    async fn change_plugins(
+        &self,
+        principal: &str,
+        change: PluginChange,
+        deadline: Instant,
+    ) -> Result<Reply, CallError> {
+        if let PluginChange::Activate { digest, .. } = &change {
+            self.replica.prepare(*digest, deadline).await?;
+        }
+        let command = Command::Plugin {
+            principal: principal.to_owned(),
+            change,
+        };
+        Ok(self.replica.write(command, deadline).await??)
     }
 
     /// Whether the command reads or writes. This node may not have applied the installation of
@@ -151,6 +185,24 @@ impl hostd_gateway::Service for Service {
             Request::Commands => Ok(Response::Commands(self.views.latest().descriptions())),
             Request::Status { all } => Ok(Response::Status(self.replica.status(all).await)),
             Request::Members => Ok(Response::Members(self.replica.members())),
+            Request::Plugin { change, timeout_ms } => {
+                if !matches!(change, PluginChange::Upload { .. }) {
+                    tracing::info!(principal = &**principal, ?change, "plugin change asked for");
+                }
+                let timeout = Duration::from_millis(u64::from(timeout_ms)).min(TIMEOUT_MAX);
+                self.change_plugins(principal, change, Instant::now() + timeout)
+                    .await
+                    .map(Response::Reply)
+            }
+            Request::Plugins => {
+                let deadline = Instant::now() + TIMEOUT_MAX / 6;
+                self.replica.read_barrier(deadline).await?;
+                let view = self.views.latest();
+                Ok(Response::Plugins(
+                    view.plugins(),
+                    Box::new(view.limits().clone()),
+                ))
+            }
             Request::Member(change) => {
                 tracing::info!(
                     principal = &**principal,

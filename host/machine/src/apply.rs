@@ -9,15 +9,16 @@ use hostd_protocol::{
     RejectionCode, Reply, TimeNs,
 };
 
-use crate::catalogue::{Catalogue, Installed};
+use crate::catalogue::Installed;
 use crate::machine::{Applied, Input, Machine, Position};
-use crate::plugin::CompileError;
+use crate::migration::Phase;
+use crate::plugin::Plugin;
 use crate::random::Generator;
 use crate::sessions::Admission;
 use crate::store::{Revision, Writes, writes_bytes};
 use crate::system::Founding;
 use crate::wasm::{Engine, Finished, Instance, Stop, Task};
-use crate::{Fault, timers};
+use crate::{Fault, timers, usage};
 
 /// Replies of one batch together, and the size up to which a reply is taken in any case. Part of the
 /// rules.
@@ -25,11 +26,31 @@ const BATCH_REPLY_BYTES_MAX: usize = 64 << 20;
 const SMALL_REPLY_BYTES: usize = 4 << 10;
 
 /// One command's place and time.
-struct Moment<'a> {
-    revision: Revision,
-    now: TimeNs,
-    seed: &'a [u8; 16],
+pub(crate) struct Moment<'a> {
+    pub(crate) revision: Revision,
+    pub(crate) now: TimeNs,
+    pub(crate) seed: &'a [u8; 16],
 }
+
+/// Which code runs, and on what.
+pub(crate) struct Code<'a> {
+    /// The key space that it sees. Each has an instance of its own.
+    pub(crate) space: u32,
+    pub(crate) plugin: &'a Plugin,
+    /// Whether it makes a state of an older layout anew.
+    pub(crate) migrating: bool,
+}
+
+/// What guest code came to, before any of it is part of the state.
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    /// Empty unless the outcome is ok.
+    pub(crate) writes: Writes,
+    events: Vec<crate::Event>,
+}
+
+/// By how much a timer is put off that falls due while its plugin's writes wait.
+const TIMER_WAIT_NS: TimeNs = 100_000_000;
 
 /// The most by which one command ages what is forgotten by age. A clock that is set forward by an
 /// hour must not make the cluster forget in one moment what it promised to remember for ten minutes.
@@ -143,7 +164,12 @@ impl Machine {
                 engine,
                 limits,
             } => self.found(moment, cluster, engine, limits),
-            Command::Install { component, .. } => self.install_plugin(moment, &component),
+            Command::Install {
+                principal,
+                component,
+            } => self.install_at_once(moment, principal, &component),
+            Command::Plugin { principal, change } => self.change_plugins(moment, principal, change),
+            Command::Work => self.work(moment),
             Command::Call {
                 principal,
                 plugin,
@@ -165,7 +191,9 @@ impl Machine {
                     }
                 }
                 let outcome = self.call(moment, plugin.as_deref(), &command, arguments, events)?;
-                if let Some(once) = &once {
+                // A call that has to wait did not run, and runs when it comes again.
+                let waits = matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::Migrating);
+                if let Some(once) = once.as_ref().filter(|_| !waits) {
                     self.record(once, &principal, &outcome);
                 }
                 Ok(outcome)
@@ -216,58 +244,6 @@ impl Machine {
         Ok(Ok(Reply::Ok))
     }
 
-    fn install_plugin(&mut self, moment: &Moment<'_>, component: &[u8]) -> Result<Outcome, Fault> {
-        if component.len() as u64 > self.limits.component_bytes_max {
-            let message = format!(
-                "the component is larger than {} bytes",
-                self.limits.component_bytes_max
-            );
-            return Ok(Err(Rejection::new(RejectionCode::TooLarge, message)));
-        }
-        let plugin = match self.engine.compile(component) {
-            Ok(plugin) => plugin,
-            Err(CompileError::Fault(fault)) => return Err(fault),
-            Err(CompileError::Plugin(error)) => {
-                tracing::warn!(%error, "a plugin was refused");
-                return Ok(Err(Rejection::new(
-                    RejectionCode::InvalidArgument,
-                    error.kind(),
-                )));
-            }
-        };
-        let name = &plugin.description().name;
-        if let Some(installed) = self.catalogue.get(name) {
-            if installed.plugin.digest() == plugin.digest() {
-                return Ok(Ok(Reply::Ok));
-            }
-            let message = format!(
-                "the cluster has another version of '{name}'; to replace it: hostctl plugin upgrade FILE"
-            );
-            return Ok(Err(Rejection::new(
-                RejectionCode::Rejected("already_installed".into()),
-                message,
-            )));
-        }
-        if self.catalogue.installed().count() as u64 >= self.limits.plugins_max {
-            let message = format!(
-                "the cluster has {} plugins, as many as it may",
-                self.limits.plugins_max
-            );
-            return Ok(Err(Rejection::new(RejectionCode::TooLarge, message)));
-        }
-        let id = self.system.running.next_plugin;
-        self.system.running.next_plugin += 1;
-        let rows = Catalogue::rows(id, &plugin, component);
-        self.layers
-            .as_mut()
-            .expect("no command is running")
-            .merge(rows, moment.revision)?;
-        let mut catalogue = Catalogue::clone(&self.catalogue);
-        catalogue.insert(id, plugin);
-        self.catalogue = Arc::new(catalogue);
-        Ok(Ok(Reply::Ok))
-    }
-
     fn call(
         &mut self,
         moment: &Moment<'_>,
@@ -280,10 +256,21 @@ impl Machine {
             Ok(target) => target.clone(),
             Err(rejection) => return Ok(Err(rejection)),
         };
-        if let Err(rejection) = check_arguments(target.description(), &arguments, &self.limits) {
+        let installed = &target.installed;
+        if let Err(rejection) = check_arguments(target.description(), &arguments, &installed.limits)
+        {
             return Ok(Err(rejection));
         }
         let access = target.description().access;
+        if access == Access::Write && self.writes_wait(installed.id) {
+            return Ok(Err(Rejection::new(
+                RejectionCode::Migrating,
+                format!(
+                    "the state of '{}' is being migrated; writes go on when that is done",
+                    installed.name
+                ),
+            )));
+        }
         let arguments = arguments
             .into_iter()
             .map(serde_bytes::ByteBuf::into_vec)
@@ -306,7 +293,7 @@ impl Machine {
         events: &mut Vec<crate::Event>,
     ) -> Result<Outcome, Fault> {
         let mut fired = 0;
-        while fired < self.limits.timers_per_wake
+        while u64::from(fired) < self.limits.timers_per_wake
             && self.overlay_bytes() <= self.limits.overlay_bytes_max
         {
             let layers = self.layers.as_mut().expect("no command is running");
@@ -319,10 +306,21 @@ impl Machine {
             };
             let mut removal = Writes::new();
             timers::cancel(layers, &mut removal, timer.plugin, &timer.id)?;
+            fired += 1;
+            let installed = self.catalogue.by_id(timer.plugin).cloned();
+            let waits = self
+                .migrations
+                .get(&timer.plugin)
+                .is_some_and(|moving| moving.row.phase == Phase::Steps);
+            if waits {
+                let later = moment.now + TIMER_WAIT_NS;
+                timers::set(layers, &mut removal, timer.plugin, &timer.id, later)?;
+            }
+            let usage = usage::after(&self.system.running.usage, layers, &removal)?;
+            self.system.running.usage.extend(usage);
             self.timers.note(&removal);
             layers.merge(removal, moment.revision)?;
-            fired += 1;
-            let Some(installed) = self.catalogue.by_id(timer.plugin).cloned() else {
+            let Some(installed) = installed.filter(|_| !waits) else {
                 continue;
             };
             let now = if fired == 1 {
@@ -360,9 +358,70 @@ impl Machine {
         events: &mut Vec<crate::Event>,
         call: impl FnOnce(&mut Instance, Task) -> Finished,
     ) -> Result<Outcome, Fault> {
-        let mut instance = match self.instances.remove(&installed.id) {
+        let code = Code {
+            space: installed.record.space,
+            plugin: &installed.plugin,
+            migrating: false,
+        };
+        let ran = match self.guest(moment, step, installed, code, access, call)? {
+            Ok(ran) => ran,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let Ran {
+            outcome,
+            mut writes,
+            events: mut told,
+        } = ran;
+        if writes.is_empty() {
+            events.append(&mut told);
+            return Ok(outcome);
+        }
+        let mirrored = self.mirrored(moment, installed, &writes)?;
+        let mut halted = None;
+        match mirrored {
+            Ok(mirrored) => writes.extend(mirrored),
+            Err(reason) => halted = Some(reason),
+        }
+        let overlay_bytes = self.overlay_bytes() + writes_bytes(&writes);
+        // A timer's handler, whose timer would be lost, is let through; `wake` stops behind it.
+        if step == 0 && overlay_bytes > self.limits.overlay_bytes_max {
+            return Ok(Err(Rejection::new(
+                RejectionCode::NoSpace,
+                "too much was changed since the last checkpoint; try again after the next one",
+            )));
+        }
+        let usage = usage::after(&self.system.running.usage, self.layers(), &writes)?;
+        if let Some(reason) =
+            usage::over_quota(&self.system.running.usage, &usage, &installed.limits)
+            && !planted::active(Bug::IgnoreQuota)
+        {
+            return Ok(Err(Rejection::new(RejectionCode::NoSpace, reason)));
+        }
+        self.system.running.usage.extend(usage);
+        self.timers.note(&writes);
+        let layers = self.layers.as_mut().expect("no command is running");
+        layers.merge(writes, moment.revision)?;
+        events.append(&mut told);
+        if let Some(reason) = halted {
+            self.fail_migration(moment, installed.id, reason)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Runs guest code. What it wrote is not part of the state yet.
+    pub(crate) fn guest(
+        &mut self,
+        moment: &Moment<'_>,
+        step: u32,
+        installed: &Installed,
+        code: Code<'_>,
+        access: Access,
+        call: impl FnOnce(&mut Instance, Task) -> Finished,
+    ) -> Result<Result<Ran, Rejection>, Fault> {
+        let limits = &installed.limits;
+        let mut instance = match self.instances.remove(&code.space) {
             Some(instance) => instance,
-            None => match self.instantiate(installed) {
+            None => match self.instantiate(code.plugin, limits) {
                 Ok(instance) => instance,
                 Err(Stop::Rejected(rejection)) => return Ok(Err(rejection)),
                 Err(Stop::Fault(fault)) => return Err(fault),
@@ -370,51 +429,51 @@ impl Machine {
         };
         let task = Task {
             plugin: installed.id,
+            space: code.space,
             plugin_name: Arc::clone(&installed.name),
             access,
+            migrating: code.migrating,
             now: moment.now,
             generator: Generator::new(moment.seed, moment.revision.position, step),
             layers: self.layers.take().expect("commands run one at a time"),
-            limits: Arc::clone(&self.limits),
-            fuel_max: self.limits.fuel_per_command,
-            reply_bytes_max: self.reply_bytes_max(),
+            limits: Arc::clone(limits),
+            fuel_max: limits.fuel_per_command,
+            reply_bytes_max: self.reply_bytes_max(limits),
         };
-        let mut finished = call(&mut instance, task);
+        let finished = call(&mut instance, task);
         if !instance.poisoned {
-            self.instances.insert(installed.id, instance);
+            self.instances.insert(code.space, instance);
         }
         self.system.running.fuel += finished.fuel;
-        let layers = self.layers.insert(finished.layers);
-        let overlay_bytes = layers.overlay_bytes() + writes_bytes(&finished.writes);
-        // A timer's handler, whose timer would be lost, is let through; `wake` stops behind it.
-        if step == 0 && overlay_bytes > self.limits.overlay_bytes_max && !finished.writes.is_empty()
-        {
-            return Ok(Err(Rejection::new(
-                RejectionCode::NoSpace,
-                "too much was changed since the last checkpoint; try again after the next one",
-            )));
-        }
-        self.timers.note(&finished.writes);
-        layers.merge(finished.writes, moment.revision)?;
-        events.append(&mut finished.events);
-        finished.outcome
+        self.layers = Some(finished.layers);
+        Ok(Ok(Ran {
+            outcome: finished.outcome?,
+            writes: finished.writes,
+            events: finished.events,
+        }))
     }
 
     /// The size that the next reply may have. All replies of a batch are in memory at the same
     /// time, so once they are large, only small ones are taken.
-    fn reply_bytes_max(&self) -> usize {
+    fn reply_bytes_max(&self, limits: &Limits) -> usize {
         let left = BATCH_REPLY_BYTES_MAX.saturating_sub(self.batch_reply_bytes);
-        (self.limits.reply_bytes_max as usize).min(left.max(SMALL_REPLY_BYTES))
+        (limits.reply_bytes_max as usize).min(left.max(SMALL_REPLY_BYTES))
     }
 
-    fn instantiate(&self, installed: &Installed) -> Result<Instance, Stop> {
-        let limits = &self.limits;
+    fn instantiate(&self, plugin: &Plugin, limits: &Limits) -> Result<Instance, Stop> {
         Instance::new(
             &self.engine,
-            &installed.plugin.instance,
+            &plugin.instance,
             limits.memory_bytes_max,
             limits.fuel_per_command,
         )
+    }
+
+    /// The next number of a plugin or a key space.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        let number = self.system.running.next_plugin;
+        self.system.running.next_plugin += 1;
+        number
     }
 }
 

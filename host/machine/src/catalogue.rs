@@ -3,37 +3,70 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use hostd_protocol::{CommandDescription, PluginDescription, Rejection, RejectionCode};
+use hostd_protocol::{
+    CommandDescription, FailedMigration, Limits, PluginDescription, Rejection, RejectionCode,
+    TimeNs,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
 use crate::plugin::{CompileError, Plugin};
 use crate::query::QueryInstance;
-use crate::store::Span;
-use crate::store::{Layers, Table, Writes};
+use crate::store::{Key, Layers, Span, Table, Writes};
 use crate::system::{decode, encode};
 use crate::wasm::Engine;
 
 /// A plugin's row in the state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// Stays the same over all versions. Timers carry it.
     pub(crate) id: u32,
+    /// Number of the key space that holds the state. Plugins and key spaces share one sequence of
+    /// numbers; a plugin's first key space has the plugin's own.
+    pub(crate) space: u32,
+    /// Layout of the state.
+    pub(crate) state_version: u32,
+    /// Digest of the component that runs; `None` when the plugin was removed and its state kept.
+    pub(crate) active: Option<[u8; 32]>,
+    /// Versions whose components are kept, the one that was activated last at the end.
+    pub(crate) kept: Vec<Kept>,
+    /// Limits that this plugin has for itself.
+    pub(crate) limits: Vec<(String, u64)>,
+    /// The last migration that failed, until the next change.
+    pub(crate) failed: Option<FailedMigration>,
+}
+
+/// A kept version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
     pub(crate) digest: [u8; 32],
+    pub(crate) version: String,
+    pub(crate) state_version: u32,
+    /// Log index of the entry that activated it last.
+    pub(crate) index: u64,
+    pub(crate) time: TimeNs,
+    pub(crate) principal: String,
 }
 
 /// A plugin that is part of the cluster.
 pub(crate) struct Installed {
     pub(crate) id: u32,
     pub(crate) name: Arc<str>,
+    pub(crate) record: Record,
+    /// The code that runs.
     pub(crate) plugin: Arc<Plugin>,
+    /// The cluster's limits with the plugin's own.
+    pub(crate) limits: Arc<Limits>,
     /// Idle instances for queries.
     pub(crate) idle: Mutex<Vec<QueryInstance>>,
 }
 
-/// All installed plugins. Shared by the machine and every view; replaced when it changes.
+/// All plugins. Shared by the machine and every view; replaced when it changes.
 #[derive(Clone, Default)]
 pub struct Catalogue {
     plugins: BTreeMap<Arc<str>, Arc<Installed>>,
+    /// Plugins that were removed and whose state is kept.
+    removed: BTreeMap<String, Record>,
     commands: HashMap<Arc<str>, Vec<Target>>,
 }
 
@@ -51,49 +84,83 @@ impl Target {
     }
 }
 
+impl Record {
+    /// The row that holds it.
+    pub(crate) fn row(&self, name: &str) -> (Key, Option<Arc<[u8]>>) {
+        (
+            Table::Catalogue.key(&[name.as_bytes()]),
+            Some(encode(self).into()),
+        )
+    }
+
+    /// The limits in force for it.
+    pub(crate) fn limits(&self, cluster: &Limits) -> Limits {
+        let mut limits = cluster.clone();
+        for (name, value) in &self.limits {
+            // They were checked when they were set.
+            let _ = limits.set(name, *value);
+        }
+        limits
+    }
+
+    pub(crate) fn keeps(&self, digest: &[u8; 32]) -> bool {
+        self.kept.iter().any(|kept| kept.digest == *digest)
+    }
+}
+
+/// The component with this digest, compiled.
+pub(crate) fn compile(
+    engine: &Engine,
+    layers: &Layers,
+    digest: &[u8; 32],
+) -> Result<Arc<Plugin>, Fault> {
+    let component = component(layers, digest)?
+        .ok_or_else(|| Fault::Corrupt("a plugin's component is missing".into()))?;
+    engine.compile(&component).map_err(|error| match error {
+        CompileError::Plugin(error) => Fault::Engine(format!(
+            "an installed plugin does not compile here: {error}"
+        )),
+        CompileError::Fault(fault) => fault,
+    })
+}
+
+/// The bytes of the component with this digest, if the state has it.
+pub(crate) fn component(layers: &Layers, digest: &[u8; 32]) -> Result<Option<Arc<[u8]>>, Fault> {
+    layers.get_with(&Writes::new(), &Table::Component.key(&[digest]))
+}
+
 impl Catalogue {
     /// Compiles every plugin that the state has.
-    pub(crate) fn load(engine: &Engine, layers: &Layers) -> Result<Self, Fault> {
+    pub(crate) fn load(engine: &Engine, layers: &Layers, limits: &Limits) -> Result<Self, Fault> {
         let none = Writes::new();
         let (start, end) = Table::Catalogue.bounds();
         let mut catalogue = Self::default();
         for item in layers.scan(&none, Span::new(&start, &end))? {
-            let record: Record = decode(&item?.1.value)?;
-            let component = layers
-                .get_with(&none, &Table::Component.key(&[&record.digest]))?
-                .ok_or_else(|| Fault::Corrupt("a plugin's component is missing".into()))?;
-            let plugin = engine.compile(&component).map_err(|error| match error {
-                CompileError::Plugin(error) => Fault::Engine(format!(
-                    "an installed plugin does not compile here: {error}"
-                )),
-                CompileError::Fault(fault) => fault,
-            })?;
-            catalogue.insert(record.id, plugin);
+            let (key, row) = item?;
+            let record: Record = decode(&row.value)?;
+            match record.active {
+                Some(digest) => {
+                    let plugin = compile(engine, layers, &digest)?;
+                    catalogue.put(record, plugin, limits);
+                }
+                None => {
+                    let name = String::from_utf8_lossy(&key[1..]).into_owned();
+                    catalogue.removed.insert(name, record);
+                }
+            }
         }
         Ok(catalogue)
     }
 
-    /// The rows that make `plugin` part of the state under the number `id`.
-    pub(crate) fn rows(id: u32, plugin: &Plugin, component: &[u8]) -> Writes {
-        let record = Record {
-            id,
-            digest: plugin.digest(),
-        };
-        let name = plugin.description().name.as_bytes();
-        Writes::from([
-            (Table::Catalogue.key(&[name]), Some(encode(&record).into())),
-            (
-                Table::Component.key(&[&record.digest]),
-                Some(component.into()),
-            ),
-        ])
-    }
-
-    pub(crate) fn insert(&mut self, id: u32, plugin: Arc<Plugin>) {
+    /// Makes this what is known of a plugin, and the code what it runs.
+    pub(crate) fn put(&mut self, record: Record, plugin: Arc<Plugin>, limits: &Limits) {
         let name: Arc<str> = plugin.description().name.as_str().into();
+        self.take(&name);
         let installed = Arc::new(Installed {
-            id,
+            id: record.id,
             name: Arc::clone(&name),
+            limits: Arc::new(record.limits(limits)),
+            record,
             plugin,
             idle: Mutex::new(Vec::new()),
         });
@@ -107,6 +174,70 @@ impl Catalogue {
             self.commands.entry(command).or_default().push(target);
         }
         self.plugins.insert(name, installed);
+    }
+
+    /// Takes a plugin out, whether it runs or was removed, and returns what was known of it.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Record> {
+        let Some(installed) = self.plugins.remove(name) else {
+            return self.removed.remove(name);
+        };
+        self.commands.retain(|_, targets| {
+            targets.retain(|target| *target.installed.name != *name);
+            !targets.is_empty()
+        });
+        Some(installed.record.clone())
+    }
+
+    /// Keeps the record of a plugin that does not run.
+    pub(crate) fn keep_removed(&mut self, name: String, record: Record) {
+        self.removed.insert(name, record);
+    }
+
+    /// The same plugins with other limits.
+    pub(crate) fn with_limits(&self, limits: &Limits) -> Self {
+        let mut changed = self.clone();
+        for installed in self.plugins.values() {
+            changed.put(
+                installed.record.clone(),
+                Arc::clone(&installed.plugin),
+                limits,
+            );
+        }
+        changed
+    }
+
+    /// What is known of a plugin, whether it runs or was removed.
+    pub(crate) fn record(&self, name: &str) -> Option<&Record> {
+        let installed = self.plugins.get(name).map(|installed| &installed.record);
+        installed.or_else(|| self.removed.get(name))
+    }
+
+    /// Every plugin's record by name, sorted, with those that were removed.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&str, &Record)> {
+        let running = self
+            .plugins
+            .iter()
+            .map(|(name, installed)| (&**name, &installed.record));
+        let removed = self
+            .removed
+            .iter()
+            .map(|(name, record)| (name.as_str(), record));
+        running.chain(removed)
+    }
+
+    /// Commands of a plugin that others have too: their names alone do not do.
+    pub(crate) fn shared_names(&self, plugin: &Plugin) -> Vec<String> {
+        let own = &plugin.description().name;
+        let others = |command: &str| {
+            self.commands
+                .get(command)
+                .is_some_and(|targets| targets.iter().any(|target| *target.installed.name != **own))
+        };
+        let names = plugin.description().commands.iter();
+        names
+            .map(|command| command.name.clone())
+            .filter(|name| others(name))
+            .collect()
     }
 
     /// The plugin with this name.

@@ -15,16 +15,21 @@ mod apply;
 mod catalogue;
 mod fault;
 mod imports;
+mod lifecycle;
 mod machine;
+mod migration;
 mod plugin;
 mod query;
 mod random;
 mod reply;
 mod sessions;
+mod show;
 mod snapshot;
 mod store;
 mod system;
 mod timers;
+mod uploads;
+mod usage;
 mod wasm;
 
 pub use catalogue::Catalogue;
@@ -38,4 +43,4 @@ pub use wasm::Engine;
 
 /// Version of hostd's own rules, part of the engine identity: fuel of host calls, generator,
 /// layout of the state. Two nodes with different rules would compute different results.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;

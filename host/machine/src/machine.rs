@@ -9,13 +9,14 @@ use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Catalogue;
+use crate::migration::Migrations;
 use crate::query::{View, Views};
 use crate::sessions::Sessions;
 use crate::store::{Base, Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
 use crate::system::System;
 use crate::timers::Front;
 use crate::wasm::{Engine, Instance};
-use crate::{Fault, OpenError};
+use crate::{Fault, OpenError, migration};
 
 /// A log entry's identity: Raft's log id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,7 +87,9 @@ pub struct Machine {
     pub(crate) limits: Arc<Limits>,
     pub(crate) timers: Front,
     next_timer: Option<TimeNs>,
-    /// Instances for log commands, by plugin. Dropped at every checkpoint.
+    /// Migrations that are going on.
+    pub(crate) migrations: Arc<Migrations>,
+    /// Instances for log commands, by key space. Dropped at every checkpoint.
     pub(crate) instances: HashMap<u32, Instance>,
     /// Size of the replies of the batch that is being applied.
     pub(crate) batch_reply_bytes: usize,
@@ -127,6 +130,7 @@ impl Machine {
             limits: parts.limits,
             timers: parts.timers,
             next_timer: parts.next_timer,
+            migrations: parts.migrations,
             instances: HashMap::new(),
             batch_reply_bytes: 0,
             position: checkpoint.position,
@@ -174,6 +178,9 @@ impl Machine {
             layers: self.layers().clone(),
             catalogue: Arc::clone(&self.catalogue),
             limits: Arc::clone(&self.limits),
+            migrations: Arc::clone(&self.migrations),
+            usage: self.system.running.usage.clone(),
+            dropping: !self.system.running.dropping.is_empty(),
             cluster: self
                 .system
                 .founding
@@ -239,6 +246,7 @@ impl Machine {
         self.catalogue = parts.catalogue;
         self.limits = parts.limits;
         self.timers = parts.timers;
+        self.migrations = parts.migrations;
         self.next_timer = parts.next_timer;
         self.position = checkpoint.position;
         self.checkpoint = checkpoint.position.map(|position| position.index);
@@ -269,6 +277,7 @@ pub(crate) struct Parts {
     pub(crate) limits: Arc<Limits>,
     pub(crate) timers: Front,
     pub(crate) next_timer: Option<TimeNs>,
+    pub(crate) migrations: Arc<Migrations>,
     pub(crate) durable: Durable,
 }
 
@@ -281,7 +290,7 @@ impl Parts {
         let layers = Layers::new(rows);
         let system = System::load(&layers)?;
         if let Some(founding) = &system.founding {
-            Engine::honour(&founding.engine, &founding.limits)?;
+            Engine::honour(&founding.engine, &system.limits())?;
         }
         let durable = Durable {
             position: checkpoint.position,
@@ -294,7 +303,8 @@ impl Parts {
             timers,
             next_timer,
             sessions: Sessions::load(&layers)?,
-            catalogue: Arc::new(Catalogue::load(engine, &layers)?),
+            catalogue: Arc::new(Catalogue::load(engine, &layers, &system.limits())?),
+            migrations: Arc::new(migration::load(engine, &layers)?),
             limits: Arc::new(system.limits()),
             layers,
             system,

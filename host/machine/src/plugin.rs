@@ -16,7 +16,14 @@ const DESCRIBE_MEMORY_BYTES: u64 = 64 << 20;
 const COMMANDS_MAX: usize = 1_000;
 const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
 
-const EXPORTS: [&str; 5] = ["describe", "apply", "query", "wake", "migrate"];
+const EXPORTS: [&str; 6] = [
+    "describe",
+    "apply",
+    "query",
+    "wake",
+    "migrate",
+    "migrate-key",
+];
 
 /// A validated and compiled component.
 pub struct Plugin {
@@ -240,6 +247,8 @@ mod tests {
             summary: "s".repeat(summary_bytes),
             state_version: 1,
             reads_state_versions: vec![],
+            migrates_state_versions: vec![],
+            migrates_by_key: false,
             commands: vec![],
         };
         assert_eq!(check_description(&description(1_000_000)), Ok(()));

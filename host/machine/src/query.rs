@@ -3,18 +3,21 @@
 use std::sync::{Arc, MutexGuard, RwLock};
 
 use hostd_protocol::{
-    Access, CommandDescription, Limits, Outcome, PluginDescription, Rejection, RejectionCode,
-    TimeNs,
+    Access, CommandDescription, Limits, Outcome, PluginDescription, PluginInfo, Rejection,
+    RejectionCode, TimeNs,
 };
 use serde_bytes::ByteBuf;
 
-use crate::Fault;
 use crate::apply::check_arguments;
-use crate::catalogue::{Catalogue, Installed};
+use crate::catalogue::{self, Catalogue, Installed};
 use crate::machine::{Parts, Position};
+use crate::migration::Migrations;
+use crate::plugin::{CompileError, Plugin};
 use crate::random::Generator;
 use crate::store::Layers;
+use crate::usage::Usages;
 use crate::wasm::{Engine, Instance, QuerySlot, Stop, Task};
+use crate::{Fault, show};
 
 /// Idle query instances kept for each plugin.
 const IDLE_MAX: usize = 4;
@@ -53,6 +56,10 @@ pub struct View {
     pub(crate) layers: Layers,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) migrations: Arc<Migrations>,
+    pub(crate) usage: Usages,
+    /// Rows of a state that nobody has any more are still to be removed.
+    pub(crate) dropping: bool,
     pub(crate) cluster: Option<String>,
     pub(crate) founded: Option<TimeNs>,
 }
@@ -92,6 +99,9 @@ impl View {
             layers: parts.layers.clone(),
             catalogue: Arc::clone(&parts.catalogue),
             limits: Arc::clone(&parts.limits),
+            migrations: Arc::clone(&parts.migrations),
+            usage: parts.system.running.usage.clone(),
+            dropping: !parts.system.running.dropping.is_empty(),
             cluster: parts
                 .system
                 .founding
@@ -139,6 +149,30 @@ impl View {
             .collect()
     }
 
+    /// Whether there is work for [`hostd_protocol::Command::Work`].
+    pub fn has_work(&self) -> bool {
+        self.dropping || !self.migrations.is_empty()
+    }
+
+    /// Every plugin with its versions, sorted by name.
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        show::plugins(self)
+    }
+
+    /// The bytes of a component that is kept or uploaded.
+    pub fn component(&self, digest: &[u8; 32]) -> Result<Option<Arc<[u8]>>, Fault> {
+        catalogue::component(&self.layers, digest)
+    }
+
+    /// Validates and compiles a component that is kept or uploaded; `None` when there is none with
+    /// this digest.
+    pub fn compile(&self, digest: &[u8; 32]) -> Result<Option<Arc<Plugin>>, CompileError> {
+        match self.component(digest)? {
+            Some(component) => self.engine.compile(&component).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// When the first timer is due.
     pub fn next_timer(&self) -> Option<TimeNs> {
         self.next_timer
@@ -152,8 +186,9 @@ impl View {
         command: &str,
         arguments: &[ByteBuf],
     ) -> Result<&CommandDescription, Rejection> {
-        let description = self.catalogue.resolve(plugin, command)?.description();
-        check_arguments(description, arguments, &self.limits)?;
+        let target = self.catalogue.resolve(plugin, command)?;
+        let description = target.description();
+        check_arguments(description, arguments, &target.installed.limits)?;
         Ok(description)
     }
 
@@ -172,7 +207,8 @@ impl View {
             Err(rejection) => return Ok(Err(rejection)),
         };
         let description = target.description();
-        if let Err(rejection) = check_arguments(description, arguments, &self.limits) {
+        let limits = &target.installed.limits;
+        if let Err(rejection) = check_arguments(description, arguments, limits) {
             return Ok(Err(rejection));
         }
         if description.access == Access::Write {
@@ -188,17 +224,19 @@ impl View {
         seed[..8].copy_from_slice(&self.time.to_le_bytes());
         let task = Task {
             plugin: target.installed.id,
+            space: target.installed.record.space,
+            migrating: false,
             plugin_name: Arc::clone(&target.installed.name),
             access: Access::Read,
             now: self.time,
             generator: Generator::new(&seed, u32::MAX, 0),
             layers: self.layers.clone(),
-            limits: Arc::clone(&self.limits),
+            limits: Arc::clone(limits),
             fuel_max: match budget {
-                Budget::Short => self.limits.fuel_per_command.min(SHORT_FUEL),
-                Budget::Full => self.limits.fuel_per_command,
+                Budget::Short => limits.fuel_per_command.min(SHORT_FUEL),
+                Budget::Full => limits.fuel_per_command,
             },
-            reply_bytes_max: self.limits.reply_bytes_max as usize,
+            reply_bytes_max: limits.reply_bytes_max as usize,
         };
         let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
         let finished = held
@@ -223,8 +261,8 @@ impl View {
         let instance = Instance::new(
             &self.engine,
             &installed.plugin.instance,
-            self.limits.memory_bytes_max,
-            self.limits.fuel_per_command,
+            installed.limits.memory_bytes_max,
+            installed.limits.fuel_per_command,
         )?;
         Ok(QueryInstance {
             instance,

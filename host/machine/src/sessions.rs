@@ -251,7 +251,8 @@ impl Sessions {
             return ran.replay();
         }
         let own = self.keys_of.get(principal).copied().unwrap_or(0);
-        if self.keys.len() as u64 >= limits.keys_max || own >= limits.keys_max.div_ceil(2) {
+        if self.keys.len() as u64 >= limits.once_keys_max || own >= limits.once_keys_max.div_ceil(2)
+        {
             return Err(Rejection::new(
                 RejectionCode::SessionFull,
                 format!(
@@ -499,7 +500,7 @@ mod tests {
         session_idle_ns_max: 1_000,
         sessions_max: 4,
         key_age_ns_max: 500,
-        keys_max: 6,
+        once_keys_max: 6,
         session_window: 3,
         session_reply_bytes_max: 250,
         ..Limits::default()

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Fault;
 use crate::store::{Layers, Revision, Table, Writes};
+use crate::usage::Usages;
 
 /// What the cluster's first command fixed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +30,14 @@ pub(crate) struct Running {
     /// Fuel used by all commands since the founding. It is state so that the digest also compares
     /// fuel, which is the first thing to differ when two engines differ.
     pub(crate) fuel: u64,
-    /// Number of the next plugin.
+    /// Number of the next plugin, or key space.
     pub(crate) next_plugin: u32,
     /// Number of the next session.
     pub(crate) next_session: u64,
+    /// What the plugins take.
+    pub(crate) usage: Usages,
+    /// Key spaces that nobody has any more, whose rows are still to be removed.
+    pub(crate) dropping: Vec<u32>,
 }
 
 /// The machine's own values.
@@ -40,8 +45,11 @@ pub(crate) struct System {
     pub(crate) founding: Option<Arc<Founding>>,
     pub(crate) running: Running,
     pub(crate) membership: Option<Vec<u8>>,
+    /// The limits in force: the founding's until they are changed.
+    limits: Option<Limits>,
 }
 
+const LIMITS: &[u8] = b"limits";
 const FOUNDING: &[u8] = b"founding";
 const RUNNING: &[u8] = b"running";
 const MEMBERSHIP: &[u8] = b"membership";
@@ -60,6 +68,7 @@ impl System {
                 .transpose()?
                 .unwrap_or_default(),
             membership: row(MEMBERSHIP)?.map(|bytes| bytes.to_vec()),
+            limits: row(LIMITS)?.map(|bytes| decode(&bytes)).transpose()?,
         })
     }
 
@@ -90,11 +99,21 @@ impl System {
         );
     }
 
-    /// The limits in force: the founding's, or the defaults before it.
+    pub(crate) fn set_limits(&mut self, limits: Limits, layers: &mut Layers, revision: Revision) {
+        layers.set(
+            Table::System.key(&[LIMITS]),
+            Some(encode(&limits).into()),
+            revision,
+        );
+        self.limits = Some(limits);
+    }
+
+    /// The limits in force; the defaults before the founding.
     pub(crate) fn limits(&self) -> Limits {
-        self.founding
-            .as_ref()
-            .map(|founding| founding.limits.clone())
+        let founding = self.founding.as_ref();
+        self.limits
+            .clone()
+            .or_else(|| founding.map(|founding| founding.limits.clone()))
             .unwrap_or_default()
     }
 }

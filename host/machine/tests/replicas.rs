@@ -86,7 +86,7 @@ fn forgetful_log() -> Log {
         session_idle_ns_max: 20_000,
         session_reply_bytes_max: 2_000,
         key_age_ns_max: 5_000,
-        keys_max: 8,
+        once_keys_max: 8,
         ..Limits::default()
     };
     let mut log = Log::with_limits(vec![hostile()], limits);

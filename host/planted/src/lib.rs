@@ -53,11 +53,25 @@ pub enum Bug {
     RetryWithoutNumber,
     /// A write whose outcome is unknown is acknowledged.
     AckUnknown,
+    /// What is written while a state is migrated is missing in the new one.
+    ForgetMirror,
+    /// A plugin's quota is not looked at.
+    IgnoreQuota,
+    /// After an activation the instance of the version before goes on.
+    KeepInstance,
+    /// A migration that is resumed begins its last step again.
+    MigrateTwice,
+    /// A rollback changes which state is used, and not which code.
+    HalfRollback,
+    /// One node activates a version one entry late.
+    ActivateLate,
+    /// The digest leaves out a table.
+    SkipTable,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 22] = [
+    pub const ALL: [(Bug, &'static str); 29] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -80,6 +94,13 @@ impl Bug {
         (Bug::ReuseSequence, "reuse-sequence"),
         (Bug::RetryWithoutNumber, "retry-without-number"),
         (Bug::AckUnknown, "ack-unknown"),
+        (Bug::ForgetMirror, "forget-mirror"),
+        (Bug::IgnoreQuota, "ignore-quota"),
+        (Bug::KeepInstance, "keep-instance"),
+        (Bug::MigrateTwice, "migrate-twice"),
+        (Bug::HalfRollback, "half-rollback"),
+        (Bug::ActivateLate, "activate-late"),
+        (Bug::SkipTable, "skip-table"),
     ];
 
     /// The bug of a name.

@@ -16,6 +16,10 @@ pub struct PluginDescription {
     pub state_version: u32,
     /// State versions that this code can also read.
     pub reads_state_versions: Vec<u32>,
+    /// State versions from which this code can migrate to its own.
+    pub migrates_state_versions: Vec<u32>,
+    /// Whether it migrates one key at a time, so that writes need not wait.
+    pub migrates_by_key: bool,
     /// The plugin's commands.
     pub commands: Vec<CommandDescription>,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TimeNs;
+use crate::{Limits, PluginChange, TimeNs};
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,9 @@ pub enum Command {
         /// Limits that every replica enforces.
         limits: Limits,
     },
-    /// Makes a plugin part of the cluster. A plugin of the same name and digest is a no-op.
+    /// Makes a plugin part of the cluster, as a node does with those that it was started with. A
+    /// plugin of the same name and digest is a no-op, another version of one that is there is
+    /// refused.
     Install {
         /// Who asked.
         principal: String,
@@ -88,6 +90,16 @@ pub enum Command {
     },
     /// Fires timers that are due at this command's time, earliest first, up to a bound.
     Wake,
+    /// Changes the plugins, or limits.
+    Plugin {
+        /// Who asked.
+        principal: String,
+        /// What is changed.
+        change: PluginChange,
+    },
+    /// Does a bounded piece of the work that lies ahead: the next step of each migration, the
+    /// next rows of a state that nobody has any more.
+    Work,
 }
 
 /// Size of an idempotency key.
@@ -119,67 +131,4 @@ pub struct EngineIdentity {
     pub target: String,
     /// The version of hostd's own rules: fuel of host calls, generator, state layout.
     pub rules: u32,
-}
-
-/// Bounds that every replica enforces alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Fuel that one command may use; about one unit a WebAssembly instruction.
-    pub fuel_per_command: u64,
-    /// Linear memory that one plugin instance may have.
-    pub memory_bytes_max: u64,
-    /// Size of all arguments of a command together, each counted with 32 bytes for itself.
-    pub arguments_bytes_max: u64,
-    /// Size of a reply.
-    pub reply_bytes_max: u64,
-    /// Size of a key in a plugin's state.
-    pub key_bytes_max: u64,
-    /// Size of a value in a plugin's state.
-    pub value_bytes_max: u64,
-    /// Size of a plugin's component.
-    pub component_bytes_max: u64,
-    /// Plugins that a cluster may have.
-    pub plugins_max: u64,
-    /// Size of all changes since the last checkpoint, which are kept in memory. A command that
-    /// would go beyond is rejected until the next checkpoint.
-    pub overlay_bytes_max: u64,
-    /// A session that was not used for this long is forgotten.
-    pub session_idle_ns_max: u64,
-    /// Sessions that are kept at the same time; the least recently used goes first.
-    pub sessions_max: u64,
-    /// An idempotency key is kept for this long, and no shorter: forgotten early, its command
-    /// would run a second time.
-    pub key_age_ns_max: u64,
-    /// Idempotency keys that are kept at the same time, half of them for one principal at most.
-    pub keys_max: u64,
-    /// Unacknowledged commands in one session.
-    pub session_window: u64,
-    /// Bytes of replies kept for retries, over all sessions and keys; the oldest are forgotten
-    /// first.
-    pub session_reply_bytes_max: u64,
-    /// Timers that one [`Command::Wake`] fires at most.
-    pub timers_per_wake: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            fuel_per_command: 100_000_000,
-            memory_bytes_max: 64 << 20,
-            arguments_bytes_max: 16 << 20,
-            reply_bytes_max: 16 << 20,
-            key_bytes_max: 4 << 10,
-            value_bytes_max: 8 << 20,
-            component_bytes_max: 16 << 20,
-            plugins_max: 64,
-            overlay_bytes_max: 512 << 20,
-            session_idle_ns_max: 3_600_000_000_000,
-            sessions_max: 100_000,
-            key_age_ns_max: 600_000_000_000,
-            keys_max: 1_000_000,
-            session_window: 4_096,
-            session_reply_bytes_max: 64 << 20,
-            timers_per_wake: 256,
-        }
-    }
 }

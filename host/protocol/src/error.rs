@@ -110,7 +110,8 @@ impl CallError {
             "rejected" | "not_found" => 4,
             "unauthenticated" | "permission_denied" => 5,
             "fuel_exhausted" | "memory_exceeded" | "trapped" | "read_only" => 6,
-            "no_leader" | "no_quorum" | "timeout" | "overloaded" | "no_space" | "session_full" => 7,
+            "no_leader" | "no_quorum" | "timeout" | "overloaded" | "no_space" | "session_full"
+            | "migrating" => 7,
             "unsupported" => 2,
             _ => 1,
         }

@@ -11,7 +11,9 @@ pub mod codec;
 pub mod description;
 pub mod entry;
 pub mod error;
+pub mod limits;
 pub mod outcome;
+pub mod plugin;
 pub mod reply;
 pub mod request;
 pub mod status;
@@ -19,9 +21,13 @@ pub mod status;
 pub use description::{
     Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription,
 };
-pub use entry::{Batch, Command, EngineIdentity, Entry, Limits, ONCE_KEY_BYTES_MAX, Once};
+pub use entry::{Batch, Command, EngineIdentity, Entry, ONCE_KEY_BYTES_MAX, Once};
 pub use error::{CallError, Failure, FailureCode};
+pub use limits::{LimitInfo, Limits};
 pub use outcome::{Outcome, Rejection, RejectionCode};
+pub use plugin::{
+    FailedMigration, MigrationInfo, PluginChange, PluginInfo, UPLOAD_CHUNK_BYTES, VersionInfo,
+};
 pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
 pub use status::{Health, Member, NodeStatus, PluginStatus, Role};

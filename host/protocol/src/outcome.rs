@@ -51,8 +51,11 @@ pub enum RejectionCode {
     /// The session has as many unacknowledged commands as it may, or as many idempotency keys are
     /// kept as may be. The command did not run.
     SessionFull,
-    /// Too much was changed since the last checkpoint.
+    /// Too much was changed since the last checkpoint, or the plugin's quota is used up.
     NoSpace,
+    /// The plugin's state is being migrated, and writes wait for that. The command did not run, and
+    /// no retry of it is recognised.
+    Migrating,
 }
 
 impl RejectionCode {
@@ -74,6 +77,7 @@ impl RejectionCode {
             RejectionCode::ReplyForgotten => "reply_forgotten",
             RejectionCode::SessionFull => "session_full",
             RejectionCode::NoSpace => "no_space",
+            RejectionCode::Migrating => "migrating",
         }
     }
 }

@@ -11,7 +11,9 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::{Member, NodeId, NodeStatus, Once, PluginDescription, Reply};
+use crate::{
+    Limits, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Reply,
+};
 
 /// Arguments that a call may have.
 pub const ARGUMENTS_MAX: usize = 65_536;
@@ -40,6 +42,15 @@ pub enum Request {
     Members,
     /// Change the membership. Answered by [`Response::Done`].
     Member(MemberChange),
+    /// Change the plugins or limits. Answered by [`Response::Reply`].
+    Plugin {
+        /// What to change.
+        change: PluginChange,
+        /// How long the node may take before it answers `timeout`, in milliseconds.
+        timeout_ms: u32,
+    },
+    /// Every plugin with its versions, and the limits. Answered by [`Response::Plugins`].
+    Plugins,
 }
 
 /// A call of a plugin's command.
@@ -107,6 +118,8 @@ pub enum Response {
     Status(Vec<NodeStatus>),
     /// The members, sorted by node.
     Members(Vec<Member>),
+    /// The plugins, sorted by name, and the limits of the cluster.
+    Plugins(Vec<PluginInfo>, Box<Limits>),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

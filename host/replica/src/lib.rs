@@ -24,6 +24,7 @@ mod membership;
 pub mod network;
 mod observe;
 mod pace;
+mod prepare;
 mod propose;
 mod read_index;
 mod replica;

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::FutureExt;
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Batch, Command, Entry, Failure, FailureCode, NodeId, Outcome};
+use hostd_protocol::{Batch, Command, Entry, Failure, FailureCode, NodeId, Outcome, PluginChange};
 use openraft::{
     errors::{ClientWriteError, ForwardReason, ForwardToLeader},
     raft::ClientWriteResult,
@@ -422,7 +422,14 @@ fn command_bytes(command: &Command) -> usize {
                 principal,
                 component,
             } => principal.len() + component.len(),
-            Command::Found { .. } | Command::Wake => 256,
+            Command::Plugin { principal, change } => {
+                let bytes = match change {
+                    PluginChange::Upload { bytes, .. } => bytes.len(),
+                    _ => 256,
+                };
+                principal.len() + bytes
+            }
+            Command::Found { .. } | Command::Wake | Command::Work => 256,
             Command::OpenSession { principal } | Command::CloseSession { principal, .. } => {
                 principal.len()
             }

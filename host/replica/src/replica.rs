@@ -34,6 +34,7 @@ use crate::{
     },
     observe,
     pace::WriterMode,
+    prepare::Prepared,
     propose::{Proposer, Stamp, not_leader, stopped},
     read_index::ReadIndex,
     room::{self, MeasureRoom, Shortage},
@@ -111,6 +112,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) clock: Clock,
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) shortage: Shortage,
+    pub(crate) prepared: Prepared,
     reads: Arc<ReadIndex>,
     pub(crate) log: LogStore,
     writer: Arc<LogWriter>,
@@ -255,6 +257,7 @@ impl Replica {
             clock,
             changing: tokio::sync::Mutex::new(()),
             shortage: Shortage::default(),
+            prepared: Prepared::default(),
             reads: ReadIndex::new(),
             log,
             writer,
@@ -416,7 +419,10 @@ impl Replica {
     /// # Errors
     /// `timeout` when the outcome is unknown.
     pub async fn write(&self, command: Command, deadline: Instant) -> Result<Outcome, Failure> {
-        let repeatable = matches!(&command, Command::Call { once: Some(_), .. });
+        let repeatable = matches!(
+            &command,
+            Command::Call { once: Some(_), .. } | Command::Plugin { .. }
+        );
         let attempt = || {
             let command = command.clone();
             async move {
@@ -747,6 +753,10 @@ impl Replica {
                 initialized: self.is_initialized(),
             })),
             Ask::Status => Ok(Tell::Status(Box::new(self.own_status()))),
+            Ask::Prepare { digest, within } => {
+                self.prepare_here(digest, until(within)).await?;
+                Ok(Tell::Done)
+            }
             // What follows is the leader's; passing it on again could go round in circles.
             leaders if !self.is_leader() => {
                 drop(leaders);

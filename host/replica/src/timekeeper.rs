@@ -56,7 +56,8 @@ impl Turn {
         Self::found(replica).await?;
         let checkpoint = Self::checkpoint(replica).await?;
         let wake = Self::wake(replica).await?;
-        Ok(checkpoint.min(wake).clamp(REST, LOOK))
+        let work = Self::work(replica).await?;
+        Ok(checkpoint.min(wake).min(work).clamp(REST, LOOK))
     }
 
     /// The first leader's first proposal.
@@ -115,6 +116,17 @@ impl Turn {
         let mut proposed = inner.proposer.propose(Command::Wake)?;
         drop(proposed.answer().await?);
         // There may be more than one wake fires.
+        Ok(REST)
+    }
+
+    /// The next step of migrations, and of what is to be cleared away.
+    async fn work(replica: &Replica) -> Result<Duration, Refusal> {
+        let inner = replica.inner();
+        if !inner.views.latest().has_work() {
+            return Ok(LOOK);
+        }
+        let mut proposed = inner.proposer.propose(Command::Work)?;
+        drop(proposed.answer().await?);
         Ok(REST)
     }
 }

@@ -10,10 +10,6 @@ use crate::wasm::{HostState, HostStop, charge};
 
 pub(super) const INTERFACE: &str = "hostd:plugin/events@0.1.0";
 
-/// Events that one command may publish, and their topics and payloads together.
-const EVENTS_MAX: usize = 10_000;
-const EVENT_BYTES_MAX: usize = 1 << 20;
-
 pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.instance(INTERFACE)?.func_wrap(
         "publish",
@@ -21,13 +17,18 @@ pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             let bytes = topic.len() + payload.len();
             charge(&mut store, bytes)?;
             let scope = &mut store.data_mut().scope;
-            let plugin = Arc::clone(&scope.writable()?.0.plugin_name);
-            if scope.events.len() == EVENTS_MAX {
-                return Err(HostStop::TooLarge("more than 10000 events in one command").into());
+            let (task, _) = scope.writable()?;
+            let plugin = Arc::clone(&task.plugin_name);
+            let limits = Arc::clone(&task.limits);
+            if scope.events.len() as u64 >= limits.events_max {
+                return Err(HostStop::TooLarge("more events than one command may publish").into());
             }
             scope.event_bytes += bytes;
-            if scope.event_bytes > EVENT_BYTES_MAX {
-                return Err(HostStop::TooLarge("more than 1 MiB of events in one command").into());
+            if scope.event_bytes as u64 > limits.event_bytes_max {
+                return Err(HostStop::TooLarge(
+                    "more bytes of events than one command may publish",
+                )
+                .into());
             }
             scope.events.push(Event {
                 plugin,

@@ -7,7 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList};
 
 use crate::Fault;
-use crate::store::{Key, Row, Span, Step, data_key, plugin_prefix, prefix_end};
+use crate::store::{Key, Row, Span, Step, data_key, prefix_end, space_prefix};
 use crate::wasm::{HostState, HostStop, Meter, Scope, charge, charge_bytes, metered};
 
 pub(super) const INTERFACE: &str = "hostd:plugin/state@0.1.0";
@@ -108,8 +108,8 @@ fn own_key(
 ) -> wasmtime::Result<Vec<u8>> {
     let scope = &mut store.data_mut().scope;
     let mut buffer = std::mem::take(&mut scope.buffer);
-    let plugin = scope.task()?.plugin;
-    data_key(&mut buffer, plugin, key.as_le_slice(&*store));
+    let space = scope.task()?.space;
+    data_key(&mut buffer, space, key.as_le_slice(&*store));
     Ok(buffer)
 }
 
@@ -155,8 +155,8 @@ fn write(
 }
 
 /// The row keys between which a guest's range lies.
-fn span(plugin: u32, range: &Range) -> (Vec<u8>, Vec<u8>) {
-    let prefix = plugin_prefix(plugin);
+fn span(space: u32, range: &Range) -> (Vec<u8>, Vec<u8>) {
+    let prefix = space_prefix(space);
     let mut start = prefix.to_vec();
     start.extend_from_slice(&range.start);
     let end = match &range.end {
@@ -186,7 +186,7 @@ fn visit_rows(
         HostStop::Fault
     };
     let task = task.as_ref().ok_or(HostStop::OutsideCommand)?;
-    let (start, end) = span(task.plugin, range);
+    let (start, end) = span(task.space, range);
     let span = Span {
         reverse: range.reverse,
         keys_only: range.keys_only,
@@ -219,7 +219,7 @@ fn visit_rows(
 }
 
 fn scan(scope: &mut Scope, range: &Range, meter: &mut Meter) -> Result<Vec<u8>, HostStop> {
-    let prefix = plugin_prefix(scope.task()?.plugin).len();
+    let prefix = space_prefix(scope.task()?.space).len();
     let mut buffer = Vec::new();
     visit_rows(scope, range, meter, |key, row| {
         let key = &key[prefix..];

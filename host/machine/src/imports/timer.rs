@@ -16,6 +16,9 @@ pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             charge(&mut store, id.len())?;
             let scope = &mut store.data_mut().scope;
             let (task, writes) = scope.writable()?;
+            if task.migrating {
+                return Err(HostStop::Migrating.into());
+            }
             if id.len() as u64 > task.limits.key_bytes_max {
                 return Err(HostStop::TooLarge("a timer's id is over the limit").into());
             }
@@ -31,6 +34,9 @@ pub(super) fn add(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             charge(&mut store, id.len())?;
             let scope = &mut store.data_mut().scope;
             let (task, writes) = scope.writable()?;
+            if task.migrating {
+                return Err(HostStop::Migrating.into());
+            }
             let cancelled = timers::cancel(&task.layers, writes, task.plugin, &id);
             Ok(scope.keep(cancelled)?)
         },

@@ -23,8 +23,14 @@ pub(crate) enum Table {
     TimerByTime = 5,
     /// Due times by plugin and id.
     TimerById = 6,
-    /// The plugins' own rows, by plugin and key.
+    /// The plugins' own rows, by key space and key.
     Data = 7,
+    /// Migrations that are going on, by plugin.
+    Migration = 8,
+    /// Uploads that are under way, or done and not activated, by digest.
+    Upload = 9,
+    /// Their pieces, by digest and offset.
+    UploadPiece = 10,
 }
 
 impl Table {
@@ -44,17 +50,17 @@ impl Table {
     }
 }
 
-/// Writes the key of a plugin's row into `buffer`, replacing what is there.
-pub(crate) fn data_key(buffer: &mut Vec<u8>, plugin: u32, key: &[u8]) {
+/// Writes the key of a key space's row into `buffer`, replacing what is there.
+pub(crate) fn data_key(buffer: &mut Vec<u8>, space: u32, key: &[u8]) {
     buffer.clear();
     buffer.push(Table::Data as u8);
-    buffer.extend_from_slice(&plugin.to_be_bytes());
+    buffer.extend_from_slice(&space.to_be_bytes());
     buffer.extend_from_slice(key);
 }
 
-/// What the keys of a plugin's rows start with.
-pub(crate) fn plugin_prefix(plugin: u32) -> [u8; 5] {
-    let [a, b, c, d] = plugin.to_be_bytes();
+/// What the keys of a key space's rows start with.
+pub(crate) fn space_prefix(space: u32) -> [u8; 5] {
+    let [a, b, c, d] = space.to_be_bytes();
     [Table::Data as u8, a, b, c, d]
 }
 

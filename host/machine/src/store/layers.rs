@@ -47,6 +47,12 @@ impl Base {
         Ok(self.rows.get(key)?.is_some())
     }
 
+    /// Size of the value at `key`, without a look at it.
+    fn value_bytes(&self, key: &[u8]) -> Result<Option<usize>, Fault> {
+        let row = self.rows.get(key)?;
+        Ok(row.map(|bytes| Row::value_bytes(bytes.value())))
+    }
+
     /// The rows of a span, in order.
     fn range(
         &self,
@@ -169,6 +175,15 @@ impl Layers {
         match self.frozen_change(key) {
             Some(change) => Ok(change.is_some()),
             None => self.base.contains(key),
+        }
+    }
+
+    /// Size of the value at `key`, if there is one.
+    pub(crate) fn value_bytes(&self, key: &[u8]) -> Result<Option<usize>, Fault> {
+        let change = self.active.get(key).or_else(|| self.frozen_change(key));
+        match change {
+            Some(change) => Ok(change.as_ref().map(|row| row.value.len())),
+            None => self.base.value_bytes(key),
         }
     }
 

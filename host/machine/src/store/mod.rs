@@ -21,7 +21,7 @@ mod row;
 pub(crate) use database::{Checkpoint, Store};
 pub(crate) use digest::StateDigest;
 pub use flush::{FlushJob, Flushed};
-pub(crate) use key::{Key, Table, data_key, plugin_prefix, prefix_end};
+pub(crate) use key::{Key, Table, data_key, prefix_end, space_prefix};
 pub(crate) use layers::{Base, Changes, Layers, Span, Writes, writes_bytes};
 pub(crate) use merge::Step;
 pub use row::Revision;

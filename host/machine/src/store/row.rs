@@ -39,6 +39,11 @@ impl Row {
         (bytes, hash)
     }
 
+    /// Size of the value of a stored row.
+    pub(crate) fn value_bytes(bytes: &[u8]) -> usize {
+        bytes.len().saturating_sub(HEADER_BYTES)
+    }
+
     /// Reads a stored row and verifies its checksum, so that a damaged row is a fault and never
     /// an answer. Returns the row and its hash.
     pub(crate) fn decode(key: &[u8], bytes: &[u8]) -> Result<(Self, [u8; 32]), Fault> {

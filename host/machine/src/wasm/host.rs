@@ -41,9 +41,14 @@ pub(crate) struct Scope {
 
 /// What a command runs with.
 pub(crate) struct Task {
+    /// Whose timers it sees.
     pub(crate) plugin: u32,
+    /// The key space that it reads and writes.
+    pub(crate) space: u32,
     pub(crate) plugin_name: Arc<str>,
     pub(crate) access: Access,
+    /// Whether it makes a state of an older layout anew: timers are left alone then.
+    pub(crate) migrating: bool,
     pub(crate) now: TimeNs,
     pub(crate) generator: Generator,
     pub(crate) layers: Layers,
@@ -65,6 +70,8 @@ pub(crate) enum HostStop {
     Memory,
     #[error("host call outside of a command")]
     OutsideCommand,
+    #[error("timers are not a migration's to change")]
+    Migrating,
     #[error("fault of this node")]
     Fault,
 }

@@ -41,12 +41,17 @@ pub(crate) struct Finished {
 type CallParameters = (Arc<str>, Vec<Vec<u8>>);
 type CallResults = (Result<Vec<Token>, Refused>,);
 
+/// A key and its value, out of a guest.
+pub(crate) type GuestPair = (Vec<u8>, Vec<u8>);
+
 /// A plugin's instance: its memory lives on from call to call until it is dropped.
 pub(crate) struct Instance {
     store: Store<HostState>,
     apply: TypedFunc<CallParameters, CallResults>,
     query: TypedFunc<CallParameters, CallResults>,
     wake: TypedFunc<(Vec<u8>,), (Result<(), Refused>,)>,
+    migrate: TypedFunc<(u32, Vec<u8>), (Result<Option<Vec<u8>>, Refused>,)>,
+    migrate_key: TypedFunc<(u32, Arc<[u8]>, Arc<[u8]>), (Result<Vec<GuestPair>, Refused>,)>,
     /// A trap leaves guest memory in no defined state; the instance must be dropped.
     pub(crate) poisoned: bool,
 }
@@ -65,6 +70,12 @@ impl Instance {
             apply: instance.get_typed_func(&mut store, "apply").map_err(stop)?,
             query: instance.get_typed_func(&mut store, "query").map_err(stop)?,
             wake: instance.get_typed_func(&mut store, "wake").map_err(stop)?,
+            migrate: instance
+                .get_typed_func(&mut store, "migrate")
+                .map_err(stop)?,
+            migrate_key: instance
+                .get_typed_func(&mut store, "migrate-key")
+                .map_err(stop)?,
             store,
             poisoned: false,
         })
@@ -96,6 +107,47 @@ impl Instance {
         self.run(task, |store| match function.call(store, (id,))? {
             (Ok(()),) => Ok(Ok(hostd_protocol::Reply::Ok)),
             (Err(refused),) => Ok(Err(refused.into())),
+        })
+    }
+
+    /// Runs a step of a migration from a layout. Where to go on is kept in `next`; none when
+    /// nothing is left.
+    pub(crate) fn migrate(
+        &mut self,
+        task: Task,
+        from: u32,
+        cursor: Vec<u8>,
+        next: &mut Option<Vec<u8>>,
+    ) -> Finished {
+        let function = self.migrate;
+        self.run(task, |store| {
+            match function.call(store, (from, cursor))? {
+                (Ok(cursor),) => {
+                    *next = cursor;
+                    Ok(Ok(hostd_protocol::Reply::Ok))
+                }
+                (Err(refused),) => Ok(Err(refused.into())),
+            }
+        })
+    }
+
+    /// Translates a pair of an older layout; the pairs that it becomes are added to `pairs`.
+    pub(crate) fn migrate_key(
+        &mut self,
+        task: Task,
+        from: u32,
+        (key, value): (Arc<[u8]>, Arc<[u8]>),
+        pairs: &mut Vec<GuestPair>,
+    ) -> Finished {
+        let function = self.migrate_key;
+        self.run(task, |store| {
+            match function.call(store, (from, key, value))? {
+                (Ok(mut new),) => {
+                    pairs.append(&mut new);
+                    Ok(Ok(hostd_protocol::Reply::Ok))
+                }
+                (Err(refused),) => Ok(Err(refused.into())),
+            }
         })
     }
 
@@ -173,6 +225,12 @@ pub(crate) fn describe(
             &mut store, "migrate",
         )
         .map_err(stop)?;
+    instance
+        .get_typed_func::<(u32, Arc<[u8]>, Arc<[u8]>), (Result<Vec<GuestPair>, Refused>,)>(
+            &mut store,
+            "migrate-key",
+        )
+        .map_err(stop)?;
     let describe = instance
         .get_typed_func::<(), (Description,)>(&mut store, "describe")
         .map_err(stop)?;
@@ -234,6 +292,10 @@ fn classify(error: wasmtime::Error, scope: &mut Scope) -> Stop {
             HostStop::OutsideCommand => (
                 RejectionCode::Trapped,
                 "the plugin called its host outside of a command",
+            ),
+            HostStop::Migrating => (
+                RejectionCode::Trapped,
+                "the plugin tried to change a timer while its state is migrated",
             ),
             HostStop::Fault => return Stop::Fault(Fault::Instances(format!("{error:#}"))),
         }

@@ -55,6 +55,10 @@ pub(crate) struct Description {
     state_version: u32,
     #[component(name = "reads-state-versions")]
     reads_state_versions: Vec<u32>,
+    #[component(name = "migrates-state-versions")]
+    migrates_state_versions: Vec<u32>,
+    #[component(name = "migrates-by-key")]
+    migrates_by_key: bool,
     commands: Vec<Command>,
 }
 
@@ -154,6 +158,8 @@ impl From<Description> for protocol::PluginDescription {
             summary: description.summary,
             state_version: description.state_version,
             reads_state_versions: description.reads_state_versions,
+            migrates_state_versions: description.migrates_state_versions,
+            migrates_by_key: description.migrates_by_key,
             commands: description.commands.into_iter().map(Into::into).collect(),
         }
     }

@@ -160,6 +160,13 @@ pub enum Ask {
     Meet,
     /// Any node: how are you?
     Status,
+    /// Any node: validate and compile the component with this digest.
+    Prepare {
+        /// BLAKE3 of the component.
+        digest: [u8; 32],
+        /// When the asker stops waiting.
+        within: Duration,
+    },
 }
 
 /// A node that wants to become a member.
@@ -178,7 +185,7 @@ pub enum Tell {
     Outcome(Outcome),
     /// To a read index.
     ReadIndex(u64),
-    /// To a change, a join or a checkpoint.
+    /// To a change, a join, a checkpoint or a preparation.
     Done,
     /// To a meeting.
     Met(Meeting),

@@ -157,6 +157,8 @@ fn description() -> PluginDescription {
         summary: "keys".into(),
         state_version: 1,
         reads_state_versions: vec![0],
+        migrates_state_versions: Vec::new(),
+        migrates_by_key: false,
         commands: vec![CommandDescription {
             name: "mset".into(),
             access: Access::Write,

@@ -122,7 +122,7 @@ fn call(
         let count = commands.len() as u32;
         time += u64::from(choices.arbitrary::<u16>().unwrap_or(0)) * 1_000_000;
         let applied = one.batch(time, commands.clone());
-        let allowed = CALL_MAX * (count + limits().timers_per_wake);
+        let allowed = CALL_MAX * (count + limits().timers_per_wake as u32);
         assert!(start.elapsed() < allowed, "it took {:?}", start.elapsed());
         // A wake is as many commands as timers fire.
         assert!(

@@ -220,7 +220,7 @@ impl Model {
                 Err(End::Stopped(_)) => self.drop_instance(),
             }
         }
-        Some(fired.into())
+        Some(fired as i64)
     }
 
     fn begin(&self, now: u64, read_only: bool) -> Run<'_> {
