@@ -34,8 +34,6 @@
 
 mod builder;
 mod catalogue;
-#[cfg(feature = "cli")]
-pub mod cli;
 mod client;
 mod cluster;
 mod director;

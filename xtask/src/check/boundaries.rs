@@ -17,6 +17,8 @@ const RULES: &[(&str, &str)] = &[
     ("hostd-replica", "hostd-gateway"),
     ("hostd-client", "openraft"),
     ("hostd-client", "wasmtime"),
+    ("hostd-client", "hostd-machine"),
+    ("hostd-client", "clap"),
     ("hostd-sdk", "tokio"),
     ("ticket", "tokio"),
     ("ticket", "hostd-machine"),

@@ -1,8 +1,9 @@
 //! What `hostctl` prints and how it exits, as snapshots: `tests/cmd` without a server,
 //! `tests/cmd-server` against a make-believe cluster of three nodes.
 //!
-//! `TRYCMD=overwrite cargo test -p hostd-client --test hostctl` writes them anew.
+//! `TRYCMD=overwrite cargo test -p hostctl --test hostctl` writes them anew.
 
+#[path = "../../client/tests/support/mod.rs"]
 mod support;
 
 use std::io::Write;

@@ -2,9 +2,9 @@
 
 use hostd_protocol::{Member, MemberChange, NodeId};
 
-use super::args::{Format, Global, address, node_id};
-use super::exit::Exit;
-use super::{connect, output};
+use crate::args::{Format, Global, address, node_id};
+use crate::exit::Exit;
+use crate::{connect, output};
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
@@ -15,7 +15,7 @@ Examples:
   hostctl member transfer 3                 before node 1, the leader, is restarted
 
 A node that joins with `hostd --join` adds itself; `add` is for one that cannot.")]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// List the members as the answering node knows them
     List,
     /// Add a node; it becomes a voter by itself once it is in sync
@@ -56,7 +56,7 @@ pub(super) enum Command {
     },
 }
 
-pub(super) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
+pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
     let client = connect::one_shot(global).await?;
     let change = match command {
         Command::List => {

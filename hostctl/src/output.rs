@@ -6,12 +6,12 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// Standard output, collected and written at once. Flush it: errors while dropping are not told.
-pub(super) fn stdout() -> BufWriter<StdoutLock<'static>> {
+pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(64 << 10, io::stdout().lock())
 }
 
 /// Prints one JSON document on a line.
-pub(super) fn json<T: Serialize>(value: &T) -> io::Result<()> {
+pub(crate) fn json<T: Serialize>(value: &T) -> io::Result<()> {
     let mut out = stdout();
     serde_json::to_writer(&mut out, value)?;
     out.write_all(b"\n")?;
@@ -19,7 +19,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> io::Result<()> {
 }
 
 /// Prints one line.
-pub(super) fn line(text: &str) -> io::Result<()> {
+pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = stdout();
     writeln!(out, "{text}")?;
     out.flush()
@@ -27,7 +27,7 @@ pub(super) fn line(text: &str) -> io::Result<()> {
 
 /// Prints rows under a header, in columns without lines: easy on eyes and on `awk`. Columns whose
 /// header begins with `>` are aligned to the right.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -50,7 +50,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
 }
 
 /// A size for people.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;

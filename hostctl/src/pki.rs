@@ -5,9 +5,9 @@ use std::io::Write;
 use hostd_pki::{Authority, CertificateInfo, Existing, PkiError, Subject, key_file, show};
 use hostd_protocol::NodeId;
 
-use super::args::{Format, Global, node_id};
-use super::exit::Exit;
-use super::output;
+use crate::args::{Format, Global, node_id};
+use crate::exit::Exit;
+use crate::output;
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
@@ -19,7 +19,7 @@ Examples:
 
 The directory is --pki. hostd makes it by itself when it first starts on a machine; a node on
 another machine needs ca.pem, node-N.pem and node-N-key.pem from here.")]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Make an authority and the admin's certificate
     Init,
     /// Issue a certificate for a client or a node
@@ -38,7 +38,7 @@ pub(super) enum Command {
     Show,
 }
 
-pub(super) fn run(global: &Global, command: Command) -> Result<(), Exit> {
+pub(crate) fn run(global: &Global, command: Command) -> Result<(), Exit> {
     match command {
         Command::Init => {
             Authority::init(&global.pki).map_err(Exit::Pki)?;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 /// One argument, taken apart at its placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Vec<Part>);
+pub(crate) struct Template(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -19,7 +19,7 @@ enum Part {
 
 impl Template {
     /// Takes an argument apart. Braces around anything else stand for themselves.
-    pub(super) fn parse(argument: &[u8]) -> Self {
+    pub(crate) fn parse(argument: &[u8]) -> Self {
         let mut parts = Vec::new();
         let mut literal = Vec::new();
         let mut rest = argument;
@@ -46,7 +46,7 @@ impl Template {
     }
 
     /// The argument of one call.
-    pub(super) fn fill(&self, number: u64, random: &mut Random) -> Vec<u8> {
+    pub(crate) fn fill(&self, number: u64, random: &mut Random) -> Vec<u8> {
         let mut filled = Vec::new();
         for part in &self.0 {
             match part {
@@ -81,10 +81,10 @@ impl Part {
 /// Quick random numbers for load, not for secrets: SplitMix64
 /// (<https://doi.org/10.1145/2714064.2660195>).
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 

@@ -8,7 +8,7 @@ use hostd_protocol::Reply;
 use serde_json::{Map, Value, json};
 
 /// Writes a reply for people: the bare value, an array one item a line, nothing for nil.
-pub(super) fn write_text(reply: &Reply, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_text(reply: &Reply, out: &mut impl Write) -> io::Result<()> {
     match reply {
         Reply::Nil => Ok(()),
         other => write_lines(other, 0, out),
@@ -58,7 +58,7 @@ fn write_scalar(reply: &Reply, out: &mut impl Write) -> io::Result<()> {
 /// A reply as JSON. Bytes that are UTF-8 become a string, others `{"base64": …}`; a map becomes an
 /// object where its keys are distinct texts, otherwise an array of pairs; numbers that JSON lacks
 /// become strings.
-pub(super) fn to_json(reply: &Reply) -> Value {
+pub(crate) fn to_json(reply: &Reply) -> Value {
     match reply {
         Reply::Nil => Value::Null,
         Reply::Ok => json!("OK"),

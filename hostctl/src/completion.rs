@@ -5,11 +5,11 @@ use std::io::Write;
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
-use super::args::Arguments;
-use super::exit::Exit;
-use super::output;
+use crate::args::Arguments;
+use crate::exit::Exit;
+use crate::output;
 
-pub(super) fn run(shell: Shell) -> Result<(), Exit> {
+pub(crate) fn run(shell: Shell) -> Result<(), Exit> {
     // `generate` panics when its writer fails, and a pipe may be closed.
     let mut script = Vec::new();
     generate(shell, &mut Arguments::command(), "hostctl", &mut script);

@@ -16,11 +16,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::args::{Format, Global, Read};
-use super::exit::Exit;
-use super::template::{Random, Template};
-use super::{connect, output};
-use crate::{CallOptions, Client};
+use crate::args::{Format, Global, Read};
+use crate::exit::Exit;
+use crate::template::{Random, Template};
+use crate::{connect, output};
+use hostd_client::{CallOptions, Client};
 
 /// Longest latency that is told apart from longer ones.
 const LATENCY_US_MAX: u64 = 120_000_000;
@@ -43,7 +43,7 @@ Examples:
 Each client has a connection of its own, and writes run in its session, as in a program that
 uses the library. Only calls that succeed count for throughput and latency; the others are
 counted by code.")]
-pub(super) struct Bench {
+pub(crate) struct Bench {
     /// The command's name
     command: String,
 
@@ -97,7 +97,7 @@ struct Measured {
     first_error: Option<CallError>,
 }
 
-pub(super) fn run(global: &Global, arguments: Bench) -> Result<(), Exit> {
+pub(crate) fn run(global: &Global, arguments: Bench) -> Result<(), Exit> {
     let report = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

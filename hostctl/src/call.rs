@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::io::{Read as _, Write};
 use std::os::unix::ffi::OsStringExt;
 
-use super::args::{Format, Global, Read};
-use super::exit::Exit;
-use super::{connect, output, reply};
-use crate::CallOptions;
+use crate::args::{Format, Global, Read};
+use crate::exit::Exit;
+use crate::{connect, output, reply};
+use hostd_client::CallOptions;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -21,7 +21,7 @@ Examples:
   hostctl call incr orders --key order-4711    again with the same key: the same reply, no effect
 
 Any node will do: it passes the call on to the leader. A write that is retried takes effect once.")]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// The command's name, in any case
     command: String,
 
@@ -46,7 +46,7 @@ pub(super) struct Call {
     idempotency_key: Option<String>,
 }
 
-pub(super) async fn run(global: &Global, call: Call) -> Result<(), Exit> {
+pub(crate) async fn run(global: &Global, call: Call) -> Result<(), Exit> {
     let mut arguments: Vec<Vec<u8>> = call
         .arguments
         .into_iter()

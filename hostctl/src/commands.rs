@@ -8,9 +8,9 @@ use hostd_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::args::{Format, Global};
-use super::exit::Exit;
-use super::{connect, output};
+use crate::args::{Format, Global};
+use crate::exit::Exit;
+use crate::{connect, output};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -18,14 +18,14 @@ Examples:
   hostctl commands
   hostctl commands set
   hostctl commands kv.set -o json")]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Explain only this command; `plugin.command` where two plugins have it
     command: Option<String>,
 }
 
 type Found<'a> = (&'a PluginDescription, &'a CommandDescription);
 
-pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Exit> {
+pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<(), Exit> {
     let client = connect::one_shot(global).await?;
     let plugins = client.commands().await;
     client.close().await;

@@ -2,14 +2,14 @@
 
 use hostd_protocol::{Health, NodeStatus, Role};
 
-use super::args::{Format, Global};
-use super::exit::Exit;
-use super::{connect, output};
+use crate::args::{Format, Global};
+use crate::exit::Exit;
+use crate::{connect, output};
 
 /// Digits of a digest that people compare.
 const DIGEST_DIGITS: usize = 8;
 
-pub(super) async fn run(global: &Global) -> Result<(), Exit> {
+pub(crate) async fn run(global: &Global) -> Result<(), Exit> {
     let client = connect::one_shot(global).await?;
     let rows = client.status().await;
     client.close().await;

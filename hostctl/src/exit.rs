@@ -8,7 +8,7 @@ use hostd_protocol::{CallError, Failure, FailureCode, Rejection, RejectionCode};
 
 /// Why a command did not succeed.
 #[derive(Debug)]
-pub(super) enum Exit {
+pub(crate) enum Exit {
     /// The call was answered with an error, or not answered.
     Call(CallError),
     /// The credentials that a call needs cannot be used.
@@ -21,13 +21,13 @@ pub(super) enum Exit {
 
 impl Exit {
     /// A command that this version does not have.
-    pub(super) fn not_built(command: &str) -> Self {
+    pub(crate) fn not_built(command: &str) -> Self {
         let message = format!("`hostctl {command}` is not built yet");
         Self::Call(Failure::new(FailureCode::Unsupported, message).into())
     }
 
     /// Tells the user and gives the exit code.
-    pub(super) fn report(self) -> ExitCode {
+    pub(crate) fn report(self) -> ExitCode {
         let (code, message, exit) = match &self {
             Self::Call(error) => (error.code(), message(error), error.exit_code()),
             Self::Credentials(error) => ("unauthenticated", error.to_string(), 5),

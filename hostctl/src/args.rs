@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use super::{bench, call, commands, member, pki};
+use crate::{bench, call, commands, member, pki};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -29,17 +29,17 @@ Errors go to standard error as `code: message`. Exit codes: 2 usage, or not buil
 call is wrong; 4 the plugin refused; 5 not allowed; 6 the plugin failed; 7 the cluster cannot
 answer now; 1 anything else."
 )]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(super) global: Global,
+    pub(crate) global: Global,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(crate) command: Command,
 }
 
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
-pub(super) struct Global {
+pub(crate) struct Global {
     /// A server to ask; repeat it to name several, which are tried in turn
     #[arg(
         short = 's',
@@ -52,7 +52,7 @@ pub(super) struct Global {
         value_parser = address,
         default_value = DEFAULT_ADDRESS
     )]
-    pub(super) servers: Vec<String>,
+    pub(crate) servers: Vec<String>,
 
     /// Directory with ca.pem, admin.pem and admin-key.pem
     #[arg(
@@ -63,20 +63,20 @@ pub(super) struct Global {
         hide_env_values = true,
         default_value = "./data/pki"
     )]
-    pub(super) pki: PathBuf,
+    pub(crate) pki: PathBuf,
 
     // These three only before the command: after `call`, --key is an idempotency key.
     /// The authority's certificate, with --cert and --key instead of --pki; before the command
     #[arg(long, value_name = "FILE", requires_all = ["cert", "key"])]
-    pub(super) ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
 
     /// The client's certificate; before the command
     #[arg(long, value_name = "FILE", requires_all = ["ca", "key"])]
-    pub(super) cert: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
 
     /// The client's private key; before the command
     #[arg(long, value_name = "FILE", requires_all = ["ca", "cert"])]
-    pub(super) key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 
     /// Print for people, or one JSON document
     #[arg(
@@ -87,7 +87,7 @@ pub(super) struct Global {
         global = true,
         default_value = "text"
     )]
-    pub(super) output: Format,
+    pub(crate) output: Format,
 
     /// How long to wait for the answer, such as 500ms, 10s or 1m
     #[arg(
@@ -97,19 +97,19 @@ pub(super) struct Global {
         default_value = "10s",
         value_parser = humantime::parse_duration
     )]
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// How output is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Text,
     Json,
 }
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Read {
+pub(crate) enum Read {
     /// Sees every write that was acknowledged before it
     Linearizable,
     /// Sees the answering node's state, however old
@@ -126,7 +126,7 @@ impl From<Read> for Consistency {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Call a command of a plugin
     Call(call::Call),
     /// List the commands of every plugin, or explain one
@@ -174,14 +174,14 @@ Examples:
 
 /// Whatever a command that is not there would be given.
 #[derive(Debug, Args)]
-pub(super) struct NotBuilt {
+pub(crate) struct NotBuilt {
     /// Not looked at
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     _rest: Vec<OsString>,
 }
 
 /// Parses a node's number.
-pub(super) fn node_id(text: &str) -> Result<NodeId, String> {
+pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a node's number is 1 or more".to_owned()),
         Ok(id) => Ok(id),
@@ -189,7 +189,7 @@ pub(super) fn node_id(text: &str) -> Result<NodeId, String> {
 }
 
 /// Parses a node's address.
-pub(super) fn address(text: &str) -> Result<String, String> {
+pub(crate) fn address(text: &str) -> Result<String, String> {
     let valid = text
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use hostd_pki::{ADMIN, Credentials};
 
-use super::args::Global;
-use super::exit::Exit;
-use crate::{Builder, Client};
+use crate::args::Global;
+use crate::exit::Exit;
+use hostd_client::{Builder, Client};
 
 /// The credentials that the options name. Warnings about them go to standard error.
-pub(super) fn credentials(global: &Global) -> Result<Credentials, Exit> {
+pub(crate) fn credentials(global: &Global) -> Result<Credentials, Exit> {
     let loaded = match (&global.ca, &global.cert, &global.key) {
         (Some(ca), Some(cert), Some(key)) => Credentials::load(ca, cert, key),
         // The parser wants all three or none.
@@ -23,7 +23,7 @@ pub(super) fn credentials(global: &Global) -> Result<Credentials, Exit> {
 }
 
 /// A client as the options say.
-pub(super) fn builder(global: &Global) -> Result<Builder, Exit> {
+pub(crate) fn builder(global: &Global) -> Result<Builder, Exit> {
     Ok(Client::builder()
         .credentials(credentials(global)?)
         .servers(global.servers.iter())
@@ -31,6 +31,6 @@ pub(super) fn builder(global: &Global) -> Result<Builder, Exit> {
 }
 
 /// A client for one request.
-pub(super) async fn one_shot(global: &Global) -> Result<Client, Exit> {
+pub(crate) async fn one_shot(global: &Global) -> Result<Client, Exit> {
     Ok(builder(global)?.one_shot().connect().await?)
 }

@@ -1,8 +1,10 @@
-//! The command line: one file per command, each turning its arguments into calls of the library
+//! `hostctl`, the command line of hostd: one file per command, each turning its arguments into calls of the library
 //! and the answers into text or JSON.
 //!
 //! Exit codes: 0 done; 2 wrong usage, or not built yet; otherwise what
 //! [`CallError::exit_code`](hostd_protocol::CallError::exit_code) says.
+
+#![forbid(unsafe_code)]
 
 mod args;
 mod bench;
@@ -25,8 +27,7 @@ use clap::Parser;
 use args::{Arguments, Command};
 use exit::Exit;
 
-/// Runs the program: parses its arguments, does what they say, and gives the exit code.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
     let done = match command {
         Command::Call(call) => run(call::run(&global, call)),
