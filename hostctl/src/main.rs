@@ -16,6 +16,7 @@ mod exit;
 mod member;
 mod output;
 mod pki;
+mod plugin;
 mod reply;
 mod status;
 mod template;
@@ -30,14 +31,14 @@ use exit::Exit;
 fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
     let done = match command {
-        Command::Call(call) => run(call::run(&global, call)),
-        Command::Commands(commands) => run(commands::run(&global, commands)),
-        Command::Status => run(status::run(&global)),
-        Command::Member(member) => run(member::run(&global, member)),
+        Command::Call(call) => run_here(call::run(&global, call)),
+        Command::Commands(commands) => run_here(commands::run(&global, commands)),
+        Command::Status => run_here(status::run(&global)),
+        Command::Member(member) => run_here(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
         Command::Bench(arguments) => bench::run(&global, arguments),
         Command::Completion { shell } => completion::run(shell),
-        Command::Plugin(_) => Err(Exit::not_built("plugin")),
+        Command::Plugin(command) => plugin::run(&global, command),
         Command::Snapshot(_) => Err(Exit::not_built("snapshot")),
         Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a command that makes a call or two: one thread is enough, and quickest to start.
-fn run(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+fn run_here(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -343,7 +343,9 @@ impl Machine {
         };
         for (limit, value) in values {
             let Some(info) = Limits::info(&limit) else {
-                return invalid(format!("no limit is named '{limit}'; see `hostctl limits`"));
+                return invalid(format!(
+                    "no limit is named '{limit}'; see `hostctl plugin limits`"
+                ));
             };
             if !info.per_plugin {
                 return invalid(format!("{limit} is the cluster's, not a plugin's"));

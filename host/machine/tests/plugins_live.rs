@@ -423,7 +423,7 @@ fn timers_outlive_a_migration_and_wait_for_it() {
             .unwrap();
     }
     cluster.call("wake-at 5").unwrap();
-    cluster.upgrade(&tally_steps());
+    cluster.upgrade(&tally_steps()).unwrap();
     while cluster.info().migration.is_some() {
         cluster.one(Command::Wake).unwrap();
         cluster.one(Command::Work).unwrap();
@@ -489,7 +489,7 @@ fn a_write_that_cannot_be_translated_ends_the_migration_and_stands() {
             .call(&format!("fill z {} 100", hundred * 100))
             .unwrap();
     }
-    cluster.upgrade(&tally_keys());
+    cluster.upgrade(&tally_keys()).unwrap();
     cluster.one(Command::Work).unwrap();
     // Before all that is done: it is translated with the command that writes it.
     assert_eq!(integer(&cluster.call("count reject 1")), 1);
@@ -675,7 +675,7 @@ fn an_installation_says_which_names_two_plugins_have_now() {
 fn a_bare_checkpoint_in_the_middle_of_a_migration_changes_nothing() {
     let mut cluster = Cluster::new(vec![tally()]);
     cluster.call("fill a 0 3500").unwrap();
-    cluster.upgrade(&tally_keys());
+    cluster.upgrade(&tally_keys()).unwrap();
     while cluster.info().migration.is_some() {
         cluster.one(Command::Work).unwrap();
         cluster.checkpoint();

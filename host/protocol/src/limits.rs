@@ -124,7 +124,9 @@ impl Limits {
     /// Says what is wrong with the name or the value.
     pub fn set(&mut self, name: &str, value: u64) -> Result<(), String> {
         let (Some(info), Some(slot)) = (Self::info(name), self.slot(name)) else {
-            return Err(format!("no limit is named '{name}'; see `hostctl limits`"));
+            return Err(format!(
+                "no limit is named '{name}'; see `hostctl plugin limits`"
+            ));
         };
         if value < info.min || value > info.max {
             return Err(format!(

@@ -1,0 +1,217 @@
+//! `hostctl plugin install` and `hostctl plugin upgrade`: a component goes into the cluster, is made
+//! ready by every node, and takes over at one entry of the log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hostd_client::{Client, Reply};
+use hostd_protocol::{PluginChange, RejectionCode};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::{find, patient, refusal};
+use crate::args::{Format, Global};
+use crate::exit::Exit;
+use crate::output;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Install {
+    /// The component, as `hostctl plugin build` makes it
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Nothing is dropped or answered twice. Where the new version cannot read the state, but says that it
+can migrate it, that is done in steps while the old version answers; if it fails, the old version
+stays. See `hostctl plugin show`.")]
+pub(crate) struct Upgrade {
+    /// The component, as `hostctl plugin build` makes it
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Do not wait for the end of a migration
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub(super) async fn install(global: &Global, install: Install) -> Result<(), Exit> {
+    file(global, install.file, false, false).await
+}
+
+pub(super) async fn upgrade(global: &Global, upgrade: Upgrade) -> Result<(), Exit> {
+    file(global, upgrade.file, true, upgrade.no_wait).await
+}
+
+async fn file(global: &Global, file: PathBuf, replace: bool, no_wait: bool) -> Result<(), Exit> {
+    let component = std::fs::read(&file).map_err(|error| {
+        refusal(
+            RejectionCode::InvalidArgument,
+            format!("{}: {error}", file.display()),
+        )
+    })?;
+    if component.is_empty() {
+        return Err(refusal(
+            RejectionCode::InvalidArgument,
+            format!("{}: the file is empty", file.display()),
+        ));
+    }
+    let client = patient(global).await?;
+    let bar = bar(component.len() as u64);
+    let uploaded = client
+        .upload(&component, |bytes| bar.set_position(bytes))
+        .await;
+    bar.finish_and_clear();
+    let done = match uploaded {
+        Ok(digest) => activate(global, &client, digest, replace, no_wait).await,
+        Err(error) => Err(error.into()),
+    };
+    client.close().await;
+    done
+}
+
+/// Makes a version that the cluster has the one that runs, and says what came of it.
+pub(super) async fn activate(
+    global: &Global,
+    client: &Client,
+    digest: [u8; 32],
+    replace: bool,
+    no_wait: bool,
+) -> Result<(), Exit> {
+    let spinner = ProgressBar::new_spinner().with_message("every node makes it ready");
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let activated = client
+        .change_plugins(PluginChange::Activate { digest, replace })
+        .await;
+    spinner.finish_and_clear();
+    let mut told = Told::read(&activated?);
+    if told.result == "migrating" && !no_wait {
+        follow(client, &told, digest).await?;
+        told.result = "migrated".into();
+    }
+    told.print(global.output, digest)
+}
+
+/// Waits for the end of a migration.
+async fn follow(client: &Client, told: &Told, digest: [u8; 32]) -> Result<(), Exit> {
+    let spinner = ProgressBar::new_spinner();
+    let to = hex(digest);
+    loop {
+        let plugin = find(client, &told.plugin).await?;
+        if let Some(migration) = &plugin.migration {
+            spinner.set_message(format!(
+                "migrating: {} of about {} keys",
+                migration.keys, plugin.keys
+            ));
+            spinner.tick();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        }
+        spinner.finish_and_clear();
+        if plugin.digest.as_ref() == Some(&to) {
+            return Ok(());
+        }
+        let why = plugin.failed.map_or_else(
+            || "somebody changed the plugin meanwhile".to_owned(),
+            |failed| failed.reason,
+        );
+        return Err(refusal(
+            RejectionCode::Rejected("migration_failed".into()),
+            format!(
+                "the state could not be migrated, and the version before goes on with it as it was: {why}"
+            ),
+        ));
+    }
+}
+
+/// What the cluster says of an activation.
+struct Told {
+    result: String,
+    plugin: String,
+    version: String,
+    shared: Vec<String>,
+}
+
+impl Told {
+    fn read(reply: &Reply) -> Self {
+        let mut told = Self {
+            result: String::new(),
+            plugin: String::new(),
+            version: String::new(),
+            shared: Vec::new(),
+        };
+        let Reply::Map(pairs) = reply else {
+            return told;
+        };
+        for (name, value) in pairs {
+            match (name, value) {
+                (Reply::Text(name), Reply::Text(value)) if name == "result" => {
+                    told.result.clone_from(value);
+                }
+                (Reply::Text(name), Reply::Text(value)) if name == "plugin" => {
+                    told.plugin.clone_from(value);
+                }
+                (Reply::Text(name), Reply::Text(value)) if name == "version" => {
+                    told.version.clone_from(value);
+                }
+                (Reply::Text(name), Reply::Array(names)) if name == "shared" => {
+                    told.shared = names
+                        .iter()
+                        .filter_map(|name| match name {
+                            Reply::Text(name) => Some(name.clone()),
+                            _ => None,
+                        })
+                        .collect();
+                }
+                _ => {}
+            }
+        }
+        told
+    }
+
+    fn print(&self, format: Format, digest: [u8; 32]) -> Result<(), Exit> {
+        let Self {
+            result,
+            plugin,
+            version,
+            shared,
+        } = self;
+        if let Format::Json = format {
+            let mut object = Map::new();
+            for (name, value) in [("result", result), ("plugin", plugin), ("version", version)] {
+                object.insert(name.into(), Value::String(value.clone()));
+            }
+            object.insert("digest".into(), json!(hex(digest)));
+            object.insert("shared".into(), json!(shared));
+            return Ok(output::json(&object)?);
+        }
+        let text = match result.as_str() {
+            "unchanged" => format!("{plugin} {version} runs already"),
+            "migrating" => format!(
+                "{plugin} is being migrated to {version}; `hostctl plugin show {plugin}` tells how far it is"
+            ),
+            result => format!("{result}: {plugin} {version}"),
+        };
+        output::line(&text)?;
+        if !shared.is_empty() {
+            output::line(&format!(
+                "another plugin has {} too: say {plugin}.{} to call this one",
+                shared.join(", "),
+                shared[0]
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::new(bytes);
+    if let Ok(style) = ProgressStyle::with_template("uploading {bar:30} {bytes}/{total_bytes}") {
+        bar.set_style(style);
+    }
+    bar
+}
