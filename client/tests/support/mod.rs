@@ -281,6 +281,8 @@ impl Service for FakeService {
             Request::Status { .. } => "Status".into(),
             Request::Members => "Members".into(),
             Request::Member(_) => "Member".into(),
+            Request::Plugin { .. } => "Plugin".into(),
+            Request::Plugins => "Plugins".into(),
         };
         self.seen.requests.lock().unwrap().push(kind);
         if self.seen.mute.load(Ordering::Relaxed) {
@@ -308,6 +310,12 @@ impl Service for FakeService {
                 self.cluster.state().changes.push(format!("{change:?}"));
                 Ok(Response::Done)
             }
+            Request::Plugin { change, .. } => {
+                self.ready().await?;
+                self.cluster.state().changes.push(format!("{change:?}"));
+                Ok(Response::Reply(Reply::Ok))
+            }
+            Request::Plugins => Ok(Response::Plugins(Vec::new(), Box::default())),
         }
     }
 }

@@ -17,6 +17,7 @@ mod disk_full;
 mod formation;
 mod idle;
 mod kills;
+mod live_plugins;
 mod membership;
 mod partitions;
 mod restarts;
