@@ -75,7 +75,8 @@ pub(crate) fn run(options: &Options, world: World) -> Result<()> {
     };
     println!("\nTimeline of seed {seed}:\n{}", timeline.text());
     println!("VIOLATION: {error:#}\n");
-    run.timeline.note(format!("VIOLATION: {error:#}; again: {again}"));
+    run.timeline
+        .note(format!("VIOLATION: {error:#}; again: {again}"));
     run.keep(directory);
     println!("the same faults again: {again}");
     bail!("seed {seed}: a violation")
