@@ -8,8 +8,9 @@ use std::time::Duration;
 use hostd_gateway::{Gateway, Limits};
 use hostd_machine::Engine;
 use hostd_pki::{Identity, PkiError};
-use hostd_protocol::{Call, CallError, Consistency, NodeId, Reply};
+use hostd_protocol::{Call, CallError, Consistency, Failure, NodeId, Reply};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError};
 use crate::data_dir::DataDir;
@@ -218,6 +219,16 @@ impl Node {
     /// As [`Node::fault`], for whoever cannot hold on to the node meanwhile.
     pub fn fault_of(&self) -> impl Future<Output = String> + Send + 'static {
         self.replica.fault_of()
+    }
+
+    /// Makes a checkpoint now, on every node of the cluster, and waits until the leader has applied
+    /// it. Can be awaited by whoever cannot hold on to the node meanwhile.
+    pub fn checkpoint(&self) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
+        let replica = self.replica.clone();
+        async move {
+            let within = Duration::from_millis(CALL_TIMEOUT_MS.into());
+            replica.checkpoint(Instant::now() + within).await
+        }
     }
 
     /// Hands leadership over, finishes what is in flight, and stops.

@@ -7,7 +7,8 @@
 //! to the followers, who do the same; once a majority has it on disk, `state_machine` hands it to
 //! `apply`, whose thread owns the machine, and the outcome goes back the way the call came.
 //!
-//! No other crate names openraft. This crate must not know how clients connect, what certificates
+//! No other crate of what is shipped names openraft; the fuzz targets do, to make what a peer may
+//! send. This crate must not know how clients connect, what certificates
 //! look like, or what a plugin is. Clock, entropy, disk and transport come from outside
 //! ([`ReplicaParts`]), and everything that would be a thread can be a task ([`WriterMode`]).
 

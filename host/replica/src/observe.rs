@@ -44,7 +44,7 @@ pub(crate) fn appended(entry: &LogEntry) {
 }
 
 /// What is to be told of changes once they are durable: the first index that was cut off, if any
-/// was, and the indexes that were written, in order.
+/// was, the indexes that were written, and up to which the log was given up, in order.
 pub(crate) fn told_when_durable(changes: &[Change]) -> Vec<(&'static str, u64)> {
     if !listening() {
         return Vec::new();
@@ -52,6 +52,7 @@ pub(crate) fn told_when_durable(changes: &[Change]) -> Vec<(&'static str, u64)> 
     let told = |change: &Change| match change {
         Change::Put { record, .. } => Some(("durable", record.index)),
         Change::Truncate { from, .. } => Some(("truncated", *from)),
+        Change::Purge { purged, .. } => Some(("purged", purged.index())),
         _ => None,
     };
     changes.iter().filter_map(told).collect()

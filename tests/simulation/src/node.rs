@@ -17,7 +17,7 @@ use crate::fixtures::Fixtures;
 use crate::host::Host;
 use crate::net::{Net, node_address};
 use crate::process::Process;
-use crate::trace::Trace;
+use crate::trace::{Counters, Trace};
 
 /// Name of the state's database on a node's disk.
 pub(crate) const STATE_FILE: &str = "state.redb";
@@ -235,6 +235,22 @@ impl SimNode {
         if let Some(running) = &mut self.running {
             running.paused = paused;
         }
+    }
+
+    /// Asks the process for a checkpoint, if it is ready.
+    pub(crate) fn checkpoint(&self, trace: &Trace, counters: &Counters) {
+        let Some(running) = &self.running else { return };
+        let Some(made) = lock(&running.report).node.as_ref().map(Node::checkpoint) else {
+            return;
+        };
+        let (trace, counters) = (trace.clone(), counters.clone());
+        running.host.spawn(async move {
+            let made = made.await;
+            if made.is_ok() {
+                counters.add("checkpoints made on request", 1);
+            }
+            trace.say(&format!("the checkpoint asked for: {made:?}"));
+        });
     }
 
     /// Asks the process to stop, as SIGTERM does.

@@ -288,16 +288,24 @@ impl World {
 
     /// Ends a node's process, and starts another one after a while.
     pub(crate) fn crash(&mut self, id: u64, death: Death, off_ms: u64) {
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return;
-        };
-        if !node.is_on() {
-            return;
+        if self.switch_off(id, death) {
+            self.trace.say(&format!("it is off for {off_ms} ms"));
+            self.later(off_ms, move |world| world.start(id));
         }
-        self.trace
-            .say(&format!("node {id} dies ({death:?}), for {off_ms} ms"));
-        node.kill(&self.net, death);
-        self.later(off_ms, move |world| world.start(id));
+    }
+
+    /// Ends a node's process. Whoever does so sees to it that another one starts. Returns whether
+    /// there was one.
+    pub(crate) fn switch_off(&mut self, id: u64, death: Death) -> bool {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return false;
+        };
+        let was_on = node.is_on();
+        if was_on {
+            self.trace.say(&format!("node {id} dies ({death:?})"));
+            node.kill(&self.net, death);
+        }
+        was_on
     }
 
     /// Does something after a while.
@@ -349,6 +357,9 @@ impl World {
             deed(self);
         }
         for observation in self.trace.observations() {
+            if observation.what == "installed" {
+                self.counters.add("snapshots installed", 1);
+            }
             if let Err(violation) = self.invariants.observe(&observation) {
                 self.fail(violation);
             }

@@ -41,6 +41,17 @@ pub(crate) struct Invariants {
     pub(crate) leader: Option<(u64, u64)>,
     /// By node: the last index applied, and the last checkpoint.
     pub(crate) progress: BTreeMap<u64, (u64, u64)>,
+    /// By node: the first index and the last of what its log may hold.
+    logs: BTreeMap<u64, Extent>,
+}
+
+/// What a node's log may hold.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extent {
+    /// Everything up to here is gone from it.
+    purged: u64,
+    /// The newest entry that was ever on its disk, or in a snapshot that it was sent.
+    last: u64,
 }
 
 impl std::fmt::Debug for Invariants {
@@ -63,6 +74,7 @@ impl Default for Invariants {
             ],
             leader: None,
             progress: BTreeMap::new(),
+            logs: BTreeMap::new(),
         }
     }
 }
@@ -78,6 +90,7 @@ impl Invariants {
     /// A node is gone for good.
     pub(crate) fn discarded(&mut self, node: u64) {
         self.progress.remove(&node);
+        self.logs.remove(&node);
         for invariant in &mut self.all {
             invariant.discarded(node);
         }
@@ -88,6 +101,16 @@ impl Invariants {
         for invariant in &mut self.all {
             invariant.formed();
         }
+    }
+
+    /// Up to which index a node has given up its log.
+    pub(crate) fn purged(&self, node: u64) -> u64 {
+        self.logs.get(&node).map_or(0, |log| log.purged)
+    }
+
+    /// The last entry that a node may have.
+    pub(crate) fn last_log(&self, node: u64) -> u64 {
+        self.logs.get(&node).map_or(0, |log| log.last)
     }
 
     /// A node told something.
@@ -101,6 +124,12 @@ impl Invariants {
             "applied" => progress.0 = index,
             "checkpoint" => progress.1 = index,
             "installed" => *progress = (index, index),
+            _ => {}
+        }
+        let log = self.logs.entry(observation.node).or_default();
+        match observation.what.as_str() {
+            "purged" => log.purged = log.purged.max(index),
+            "durable" | "installed" => log.last = log.last.max(index),
             _ => {}
         }
         for invariant in &mut self.all {

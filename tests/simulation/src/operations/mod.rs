@@ -1,17 +1,22 @@
 //! What operators do while everything goes wrong, one file for each.
 
+mod checkpoint;
 mod demote;
 mod join;
 mod remove;
 mod replace;
 mod restart;
+mod snapshot;
 mod transfer;
 
+pub(crate) use checkpoint::Checkpoint;
 pub(crate) use replace::replace;
+pub(crate) use snapshot::Snapshot;
 
 use crate::faults::Fault;
 
-/// All that are planned; replacing a damaged node follows from its damage.
+/// The first that were planned; those that came later are in `plan::LATER`. Replacing a damaged node
+/// follows from its damage.
 pub(crate) const ALL: &[&dyn Fault] = &[
     &join::Join,
     &remove::Remove,
