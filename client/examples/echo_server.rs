@@ -38,7 +38,10 @@ impl Service for Echo {
             Request::CloseSession { .. } => Ok(Response::Done),
             Request::Commands => Ok(Response::Commands(vec![description()])),
             Request::Members => Ok(Response::Members(Vec::new())),
-            Request::Status { .. } | Request::Member(_) => {
+            Request::Status { .. }
+            | Request::Member(_)
+            | Request::Plugin { .. }
+            | Request::Plugins => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

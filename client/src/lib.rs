@@ -47,6 +47,6 @@ pub use builder::Builder;
 pub use client::{CallOptions, Client};
 pub use hostd_pki::Credentials;
 pub use hostd_protocol::{
-    Access, CallError, Consistency, Failure, FailureCode, Member, MemberChange, NodeStatus,
-    PluginDescription, Rejection, RejectionCode, Reply,
+    Access, CallError, Consistency, Failure, FailureCode, Limits, Member, MemberChange, NodeStatus,
+    PluginChange, PluginDescription, PluginInfo, Rejection, RejectionCode, Reply,
 };

@@ -197,6 +197,7 @@ impl Machine {
     ) -> Result<(), Fault> {
         let description = plugin.description();
         let digest = plugin.digest();
+        let returns = record.keeps(&digest);
         record.state_version = description.state_version;
         record.active = Some(digest);
         record.failed = None;
@@ -215,6 +216,12 @@ impl Machine {
         }
         if !planted::active(Bug::KeepInstance) {
             self.instances.remove(&record.space);
+        }
+        let present = self.catalogue.get(&description.name);
+        if let Some(present) = present.filter(|_| returns && planted::active(Bug::HalfRollback)) {
+            let present = Arc::clone(&present.plugin);
+            self.put_record(moment, record, present);
+            return Ok(());
         }
         self.put_record(moment, record, plugin);
         Ok(())

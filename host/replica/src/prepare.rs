@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hostd_machine::{CompileError, Plugin};
 use hostd_protocol::{Failure, FailureCode, NodeId};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::network::{Ask, Destination, Refusal};
 use crate::pace::WriterMode;
@@ -27,11 +27,15 @@ const KEPT_MAX: usize = 4;
 /// What this node has compiled and nobody has activated yet: compiled code lasts as long as somebody
 /// holds it.
 #[derive(Default)]
-pub(crate) struct Prepared(Mutex<Vec<Arc<Plugin>>>);
+pub(crate) struct Prepared {
+    kept: Mutex<Vec<Arc<Plugin>>>,
+    /// One version at a time: the engine has a place for one.
+    turn: tokio::sync::Mutex<()>,
+}
 
 impl Prepared {
     fn keep(&self, plugin: Arc<Plugin>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|known| known.digest() != plugin.digest());
         if kept.len() == KEPT_MAX {
             kept.remove(0);
@@ -73,7 +77,7 @@ impl Replica {
         let mut patience = deadline;
         let mut last = None;
         loop {
-            let Ok(next) = tokio::time::timeout_at(patience, asked.next()).await else {
+            let Ok(next) = timeout_at(patience, asked.next()).await else {
                 break;
             };
             let Some((id, told)) = next else { break };
@@ -126,6 +130,9 @@ impl Replica {
                 }
                 Err(fault) => return Err(own(&fault.to_string())),
             }
+        };
+        let Ok(_turn) = timeout_at(deadline, self.inner().prepared.turn.lock()).await else {
+            return Err(own("other versions are being made ready"));
         };
         let compile = move || view.compile(&digest);
         let compiled = match self.inner().config.mode {

@@ -30,11 +30,13 @@ pub const EXPORTS: &[(&str, &str, &str)] = &[
     ("query", "iiii", "i"),
     ("wake", "ii", "i"),
     ("migrate", "iii", "i"),
+    ("migrate-key", "iiiii", "i"),
     ("cabi_post_describe", "i", ""),
     ("cabi_post_apply", "i", ""),
     ("cabi_post_query", "i", ""),
     ("cabi_post_wake", "i", ""),
     ("cabi_post_migrate", "i", ""),
+    ("cabi_post_migrate-key", "i", ""),
     ("cabi_realloc", "iiii", "i"),
     ("cabi_realloc_wit_bindgen_0_60_0", "iiii", "i"),
 ];

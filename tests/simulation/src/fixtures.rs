@@ -25,6 +25,8 @@ pub(crate) struct Fixtures {
     pub(crate) engine: Arc<Engine>,
     /// The plugins that every cluster has.
     pub(crate) plugins: Vec<PluginFile>,
+    /// The versions of the plugin that is replaced, one of each layout.
+    pub(crate) tallies: Vec<Arc<[u8]>>,
     /// By number.
     pub(crate) nodes: BTreeMap<u64, Credentials>,
     /// The clients' certificate.
@@ -52,12 +54,26 @@ impl Fixtures {
                 missing.display()
             ));
         }
+        let tallies = ["tally", "tally-keys", "tally-steps"]
+            .iter()
+            .map(|name| {
+                let file = plugins.join(format!("{name}.wasm"));
+                let bytes = std::fs::read(&file).with_context(|| {
+                    format!(
+                        "{}; make it with: cargo xtask plugins --all",
+                        file.display()
+                    )
+                })?;
+                Ok(bytes.into())
+            })
+            .collect::<Result<_>>()?;
         let engine = Arc::new(Engine::new()?);
         let plugins = hostd::load_plugins(&engine, &files)?;
         let (nodes, client) = certificates(directory)?;
         Ok(Self {
             engine,
             plugins,
+            tallies,
             nodes,
             client,
             directory: directory.to_owned(),

@@ -1,6 +1,8 @@
 //! Whoever operates the cluster: asks it for changes through a client of its own, and acts on the
 //! answers.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use hostd_client::{CallError, Client, MemberChange};
@@ -11,6 +13,9 @@ use crate::world::World;
 
 /// What is to be done in the world because of an answer.
 type Deed = Box<dyn FnOnce(&mut World) + Send>;
+
+/// What an operator's client does.
+type Acted = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
 /// Deeds of tasks, which the world does after they ran.
 #[derive(Clone, Default)]
@@ -114,6 +119,41 @@ impl Operator {
             operator.mailbox.put(move |world| {
                 world.trace.say(&format!("operator hears: {answer:?}"));
                 then(world, answer);
+            });
+        });
+    }
+
+    /// Has a client do something, and says what came of it.
+    pub(crate) fn act(
+        &self,
+        world: &World,
+        what: &'static str,
+        act: impl FnOnce(Client) -> Acted + Send + 'static,
+    ) {
+        world.trace.say(&format!("operator: {what}"));
+        let operator = self.clone();
+        let dialing = Dialing {
+            servers: world.addresses(),
+            ..self.dialing.clone()
+        };
+        world.clients.spawn(async move {
+            let turn = operator.turn.lock().await;
+            let client = dialing.connect(OPERATOR).await;
+            let answer = act(client.clone()).await;
+            client.close().await;
+            drop(turn);
+            operator.mailbox.put(move |world| {
+                world
+                    .trace
+                    .say(&format!("operator hears of {what}: {answer:?}"));
+                world.counters.add(
+                    if answer.is_ok() {
+                        "plugin operations done"
+                    } else {
+                        "plugin operations refused"
+                    },
+                    1,
+                );
             });
         });
     }

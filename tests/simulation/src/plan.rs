@@ -127,7 +127,14 @@ impl Plan {
 
 /// Kinds that came after seeds had found something. Each draws from a stream of its own, so that the
 /// events of all others stay what they were under every seed; new ones are added at the end.
-const LATER: &[&dyn Fault] = &[&operations::Checkpoint, &operations::Snapshot];
+const LATER: &[&dyn Fault] = &[
+    &operations::Checkpoint,
+    &operations::Snapshot,
+    &operations::Upgrade,
+    &operations::Migrate,
+    &operations::Rollback,
+    &operations::Limits,
+];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.
 const LATER_NUMBERS: usize = 1_000;

@@ -18,15 +18,17 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// Linear memory that the pool can give one instance; replicated limits are refused above it.
 const POOL_MEMORY_BYTES: u64 = 1 << 30;
 
-/// Plugins that a cluster can have: each has an instance for log commands in the pool, whatever the
-/// others and their queries do. Replicated limits are refused above it.
+/// Plugins that a cluster can have: each has an instance for log commands in the pool, and one for the
+/// version that its state is migrated to, whatever the others and their queries do. Replicated limits
+/// are refused above it.
 pub(crate) const PLUGINS_MAX: u32 = 64;
 
 /// Instances for queries, running and idle.
 const QUERY_INSTANCES_MAX: u32 = 64;
 
-/// Instances for a look at plugins that are to be installed: by the log, and by this node's start.
-const DESCRIBE_INSTANCES: u32 = 2;
+/// Instances for a look at plugins that are to be installed: by the log, by this node's start, and to
+/// make a version ready.
+const DESCRIBE_INSTANCES: u32 = 3;
 
 /// Core instances, and tables, that one plugin may consist of.
 const PARTS_MAX: u32 = 16;
@@ -146,7 +148,7 @@ const WASMTIME_VERSION: &str = env!("HOSTD_WASMTIME_VERSION");
 const TARGET: &str = env!("HOSTD_TARGET");
 
 fn pool() -> PoolingAllocationConfig {
-    let instances = PLUGINS_MAX + QUERY_INSTANCES_MAX + DESCRIBE_INSTANCES;
+    let instances = 2 * PLUGINS_MAX + QUERY_INSTANCES_MAX + DESCRIBE_INSTANCES;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances * PARTS_MAX)

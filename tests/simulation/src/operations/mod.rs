@@ -3,6 +3,11 @@
 mod checkpoint;
 mod demote;
 mod join;
+mod plugin_limits;
+mod plugin_migrate;
+mod plugin_rollback;
+mod plugin_upgrade;
+pub(crate) mod plugins;
 mod remove;
 mod replace;
 mod restart;
@@ -10,6 +15,10 @@ mod snapshot;
 mod transfer;
 
 pub(crate) use checkpoint::Checkpoint;
+pub(crate) use plugin_limits::Limits;
+pub(crate) use plugin_migrate::Migrate;
+pub(crate) use plugin_rollback::Rollback;
+pub(crate) use plugin_upgrade::Upgrade;
 pub(crate) use replace::replace;
 pub(crate) use snapshot::Snapshot;
 

@@ -4,6 +4,7 @@ mod counters;
 mod expiry;
 mod hostile;
 mod registers;
+mod tallies;
 mod tickets;
 mod tokens;
 
@@ -131,7 +132,7 @@ impl Load {
             Arc::new(expiry::Expiry::default()),
             Arc::new(hostile::Hostile::default()),
         ];
-        let load = Self {
+        let mut load = Self {
             workloads: all,
             stop: Arc::default(),
             completed: Arc::default(),
@@ -146,6 +147,16 @@ impl Load {
                 _ => Arc::clone(&load.workloads[position]),
             };
             load.client(number, workload, pause_ms, world);
+        }
+        if plan
+            .events
+            .iter()
+            .any(|event| event.what.starts_with("plugin-"))
+        {
+            let tallies: Arc<dyn Workload> = Arc::new(tallies::Tallies::new(world));
+            load.workloads.push(Arc::clone(&tallies));
+            load.client(CLIENTS + 1, Arc::clone(&tallies), pause_ms, world);
+            load.client(CLIENTS + 2, tallies, pause_ms, world);
         }
         load
     }
