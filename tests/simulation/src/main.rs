@@ -12,6 +12,8 @@ mod chance;
 mod checks;
 mod clock;
 mod disk;
+#[cfg(test)]
+mod effects;
 mod entropy;
 mod faults;
 mod fixtures;
