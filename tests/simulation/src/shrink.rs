@@ -13,9 +13,8 @@ pub(crate) fn shrink(failure: &Outcome, common: &Common) -> Result<()> {
     println!("shrinking seed {}: {} events", failure.seed, all.len());
     let mut events = all;
     // A run is the same each time, unless the simulator is at fault.
-    let mut best = match again(failure, &events, common)? {
-        Some(outcome) => outcome,
-        None => bail!("seed {} does not fail twice alike", failure.seed),
+    let Some(mut best) = again(failure, &events, common)? else {
+        bail!("seed {} does not fail twice alike", failure.seed);
     };
     let mut size = events.len().div_ceil(2).max(1);
     while !events.is_empty() {

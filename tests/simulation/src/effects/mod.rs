@@ -106,7 +106,7 @@ impl Scene {
             let key = format!("key-{number}");
             for value in 0_u64.. {
                 let value = value.to_string();
-                let (command, arguments) = if number % 2 == 0 {
+                let (command, arguments) = if number.is_multiple_of(2) {
                     ("kv.get", vec![key.as_str()])
                 } else {
                     ("kv.set", vec![key.as_str(), &value])
