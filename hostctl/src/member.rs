@@ -1,5 +1,8 @@
 //! `hostctl member`.
 
+use std::io::{self, Write};
+
+use hostd_client::Client;
 use hostd_protocol::{Member, MemberChange, NodeId};
 
 use crate::args::{Format, Global, address, node_id};
@@ -78,14 +81,30 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
         Command::Remove { id } => MemberChange::Remove(id),
         Command::Transfer { id } => MemberChange::Transfer(id),
     };
+    let stranger = stranger(&client, &change).await;
     let changed = client.change_member(change).await;
     client.close().await;
     changed?;
+    if let Some(id) = stranger {
+        // It succeeds all the same: a removal that is repeated must.
+        writeln!(io::stderr(), "node {id} is not a member; nothing to do")?;
+    }
     match global.output {
         Format::Json => output::json(&"OK")?,
         Format::Text => output::line("OK")?,
     }
     Ok(())
+}
+
+/// The node that is to be removed, if the answering node does not know it as a member: perhaps a
+/// number that was mistyped.
+async fn stranger(client: &Client, change: &MemberChange) -> Option<NodeId> {
+    let MemberChange::Remove(id) = *change else {
+        return None;
+    };
+    let members = client.members().await.ok()?;
+    let known = members.iter().any(|member| member.id == id);
+    (!known).then_some(id)
 }
 
 fn list(format: Format, members: &[Member]) -> std::io::Result<()> {

@@ -8,8 +8,8 @@
 //! `apply`, whose thread owns the machine, and the outcome goes back the way the call came.
 //!
 //! No other crate of what is shipped names openraft; the fuzz targets do, to make what a peer may
-//! send. This crate must not know how clients connect, what certificates
-//! look like, or what a plugin is. Clock, entropy, disk and transport come from outside
+//! send. This crate must not know how clients connect, what certificates look like, or what a plugin
+//! is. Clock, entropy, disk and transport come from outside
 //! ([`ReplicaParts`]), and everything that would be a thread can be a task ([`WriterMode`]).
 
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 //! crashes is known by its seed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use crate::run::Outcome;
 
 /// A run takes seconds; one that takes this long hangs.
 const RUN_MAX: Duration = Duration::from_mins(5);
+
+/// Between two looks at what runs.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ pub(crate) struct Summary {
     pub(crate) simulated_ms: u64,
     /// How often things happened, in all runs.
     pub(crate) counts: BTreeMap<String, u64>,
-    /// Runs that broke a promise.
+    /// Runs that broke a promise, by seed.
     pub(crate) failures: Vec<Outcome>,
 }
 
@@ -67,7 +70,7 @@ impl Campaign {
             if wanted && running.len() < self.jobs {
                 let seed = self.first + next;
                 next += 1;
-                running.push(self.begin(seed, directory.path().join(format!("{seed}.json")))?);
+                running.push(Running::begin(seed, &self.flags, directory.path())?);
                 continue;
             }
             if running.is_empty() {
@@ -87,27 +90,12 @@ impl Campaign {
             } else {
                 bar.set_position(summary.runs);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(LOOK);
         }
         bar.finish_and_clear();
+        // Several run at the same time, and any may end first.
+        summary.failures.sort_by_key(|failure| failure.seed);
         Ok(summary)
-    }
-
-    fn begin(&self, seed: u64, output: PathBuf) -> Result<Running> {
-        let child = Command::new(std::env::current_exe()?)
-            .args(["one", "--seed", &seed.to_string()])
-            .args(&self.flags)
-            .stdin(Stdio::null())
-            .stdout(std::fs::File::create(&output)?)
-            .stderr(std::fs::File::create(output.with_extension("err"))?)
-            .spawn()
-            .context("a run does not start")?;
-        Ok(Running {
-            seed,
-            child,
-            began: Instant::now(),
-            output,
-        })
     }
 
     fn bar(&self) -> ProgressBar {
@@ -124,7 +112,37 @@ impl Campaign {
     }
 }
 
+/// Runs one seed, in a process of its own as well.
+pub(crate) fn run_one(seed: u64, flags: &[String]) -> Result<Outcome> {
+    let directory = tempfile::tempdir()?;
+    let mut running = Running::begin(seed, flags, directory.path())?;
+    loop {
+        if let Some(outcome) = running.ended()? {
+            return Ok(outcome);
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
 impl Running {
+    fn begin(seed: u64, flags: &[String], directory: &Path) -> Result<Self> {
+        let output = directory.join(format!("{seed}.json"));
+        let child = Command::new(std::env::current_exe()?)
+            .args(["one", "--seed", &seed.to_string()])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&output)?)
+            .stderr(std::fs::File::create(output.with_extension("err"))?)
+            .spawn()
+            .context("a run does not start")?;
+        Ok(Self {
+            seed,
+            child,
+            began: Instant::now(),
+            output,
+        })
+    }
+
     /// How it went, once it has ended.
     fn ended(&mut self) -> Result<Option<Outcome>> {
         let failed = |reason: String| Outcome {

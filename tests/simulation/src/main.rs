@@ -12,6 +12,8 @@ mod chance;
 mod checks;
 mod clock;
 mod disk;
+#[cfg(test)]
+mod effects;
 mod entropy;
 mod faults;
 mod fixtures;
@@ -49,6 +51,7 @@ use crate::run::Options;
 ///   hostd-sim run --seed 42                 one seed
 ///   hostd-sim run --minutes 120             as many as there is time for
 ///   hostd-sim one --seed 42 --loud          one seed, with everything that happens
+///   hostd-sim run --seed 42 --shrink        the fewest events that break the same promise
 ///   hostd-sim bugs                          does each check find the bug planted for it?
 #[derive(Parser)]
 #[command(name = "hostd-sim", verbatim_doc_comment)]
@@ -95,14 +98,26 @@ struct OneArguments {
     /// The seed
     #[arg(long)]
     seed: u64,
-    /// Only these events of the seed's plan
-    #[arg(long, value_delimiter = ',')]
-    events: Option<Vec<usize>>,
+    /// Only these events of the seed's plan, by number, or `none`
+    #[arg(long, value_parser = numbers)]
+    events: Option<Numbers>,
     /// Print everything that happens
     #[arg(long)]
     loud: bool,
     #[command(flatten)]
     common: Common,
+}
+
+/// Numbers of events. A type of its own, so that the parser takes one value for all of them.
+#[derive(Clone)]
+struct Numbers(Vec<usize>);
+
+fn numbers(text: &str) -> Result<Numbers, std::num::ParseIntError> {
+    if text == "none" {
+        return Ok(Numbers(Vec::new()));
+    }
+    let numbers: Result<_, _> = text.split(',').map(str::parse).collect();
+    numbers.map(Numbers)
 }
 
 #[derive(Args, Clone)]
@@ -219,7 +234,7 @@ fn run_one(arguments: OneArguments) -> Result<bool> {
     let options = Options {
         seed: arguments.seed,
         only: arguments.common.only,
-        events: arguments.events,
+        events: arguments.events.map(|numbers| numbers.0),
         loud: arguments.loud,
     };
     let outcome = run::run(options, fixtures);

@@ -152,9 +152,13 @@ fn events_of(
 ) -> Vec<Event> {
     let mut chance = Chance::new(seed, &format!("plan of {what}"));
     let chosen = chance.percent(LATER_PERCENT);
-    let named = only.iter().any(|wanted| wanted == what);
+    let wanted = if only.is_empty() {
+        chosen
+    } else {
+        only.iter().any(|wanted| wanted == what)
+    };
     let mut events = Vec::new();
-    if !named && !(only.is_empty() && chosen) {
+    if !wanted {
         return events;
     }
     let apart_ms = chance.within(1_000..=8_000);

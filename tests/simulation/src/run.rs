@@ -61,22 +61,33 @@ pub(crate) struct Outcome {
     pub(crate) lines: Vec<String>,
 }
 
-/// Runs one seed in a thread of its own.
+/// Runs one seed.
 pub(crate) fn run(options: Options, fixtures: Fixtures) -> Outcome {
-    let thread = std::thread::Builder::new()
-        .stack_size(STACK_BYTES)
-        .spawn(move || {
-            entropy::decide(options.seed);
-            let trace = Trace::new(options.loud);
-            let listener = Listener::new(trace.clone(), tracing::Level::INFO);
-            tracing::subscriber::with_default(listener, || simulate(&options, fixtures, &trace))
-        })
-        .expect("a thread");
-    match thread.join() {
+    let (seed, loud) = (options.seed, options.loud);
+    match simulating(seed, loud, move |trace| simulate(&options, fixtures, trace)) {
         Ok(outcome) => outcome,
         // Already printed. Nothing else of this process can be trusted.
         Err(_) => std::process::exit(101),
     }
+}
+
+/// Calls a function in a thread of its own, whose entropy follows from the seed and whose nodes are
+/// heard by a trace.
+pub(crate) fn simulating<T: Send + 'static>(
+    seed: u64,
+    loud: bool,
+    function: impl FnOnce(&Trace) -> T + Send + 'static,
+) -> std::thread::Result<T> {
+    let thread = std::thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            entropy::decide(seed);
+            let trace = Trace::new(loud);
+            let listener = Listener::new(trace.clone(), tracing::Level::INFO);
+            tracing::subscriber::with_default(listener, || function(&trace))
+        })
+        .expect("a thread");
+    thread.join()
 }
 
 fn simulate(options: &Options, fixtures: Fixtures, trace: &Trace) -> Outcome {

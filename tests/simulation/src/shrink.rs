@@ -1,35 +1,32 @@
 //! Finding a shorter schedule that breaks the same promise.
 
-use std::process::{Command, Stdio};
+use anyhow::{Result, bail};
 
-use anyhow::Result;
-
-use crate::Common;
+use crate::plan::{Event, Plan};
 use crate::run::Outcome;
+use crate::{Common, campaign};
 
 /// Leaves out events for as long as the same check still fails, in halves, quarters and so on
 /// (Zeller's delta debugging), and prints what remains.
 pub(crate) fn shrink(failure: &Outcome, common: &Common) -> Result<()> {
-    let mut events = failure.events.clone();
-    let mut best = failure.clone();
-    println!("shrinking seed {}: {} events", failure.seed, events.len());
+    let all = Plan::of(failure.seed, &common.only).events;
+    println!("shrinking seed {}: {} events", failure.seed, all.len());
+    let mut events = all;
+    // A run is the same each time, unless the simulator is at fault.
+    let Some(mut best) = again(failure, &events, common)? else {
+        bail!("seed {} does not fail twice alike", failure.seed);
+    };
     let mut size = events.len().div_ceil(2).max(1);
     while !events.is_empty() {
         let mut left_out_any = false;
         let mut start = 0;
         while start < events.len() {
             let end = (start + size).min(events.len());
-            let without: Vec<usize> = [&events[..start], &events[end..]].concat();
-            let outcome = again(failure.seed, &without, common)?;
-            if outcome
-                .as_ref()
-                .is_some_and(|found| found.check == failure.check)
-            {
+            let without = [&events[..start], &events[end..]].concat();
+            if let Some(outcome) = again(failure, &without, common)? {
                 events = without;
                 left_out_any = true;
-                if let Some(outcome) = outcome {
-                    best = outcome;
-                }
+                best = outcome;
                 println!("  {} events still break it", events.len());
             } else {
                 start = end;
@@ -43,35 +40,43 @@ pub(crate) fn shrink(failure: &Outcome, common: &Common) -> Result<()> {
     for line in &best.lines {
         println!("{line}");
     }
-    println!("{}", best.violation.unwrap_or_default());
-    println!("replay: {}", replay(failure.seed, &events, common));
+    println!("broken: {}", best.violation.unwrap_or_default());
+    if events.is_empty() {
+        println!("it needs no event at all");
+    } else {
+        println!("it needs, after the cluster has formed:");
+    }
+    for event in &events {
+        println!(
+            "  event {}: {} at {} ms for {} ms",
+            event.number, event.what, event.at_ms, event.for_ms
+        );
+    }
+    println!(
+        "replay: cargo xtask sim one --seed {} --events {}{} --loud",
+        failure.seed,
+        numbers(&events),
+        common.typed()
+    );
     Ok(())
 }
 
-/// What to type to see it again.
-fn replay(seed: u64, events: &[usize], common: &Common) -> String {
-    let numbers: Vec<String> = events.iter().map(ToString::to_string).collect();
-    format!(
-        "cargo xtask sim one --seed {seed} --events '{}' --loud{}",
-        numbers.join(","),
-        common.typed()
-    )
+/// As `--events` takes them.
+fn numbers(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "none".into();
+    }
+    let numbers: Vec<String> = events
+        .iter()
+        .map(|event| event.number.to_string())
+        .collect();
+    numbers.join(",")
 }
 
-fn again(seed: u64, events: &[usize], common: &Common) -> Result<Option<Outcome>> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["one", "--seed", &seed.to_string()]);
-    let numbers: Vec<String> = events.iter().map(ToString::to_string).collect();
-    // No number at all still means: none of them.
-    let list = if numbers.is_empty() {
-        usize::MAX.to_string()
-    } else {
-        numbers.join(",")
-    };
-    let output = command
-        .args(["--events", &list])
-        .args(common.flags())
-        .stderr(Stdio::null())
-        .output()?;
-    Ok(serde_json::from_slice(&output.stdout).ok())
+/// Runs the seed with these events only. Returns how it went if the same check fails again.
+fn again(failure: &Outcome, events: &[Event], common: &Common) -> Result<Option<Outcome>> {
+    let mut flags = common.flags();
+    flags.extend(["--events".to_owned(), numbers(events)]);
+    let outcome = campaign::run_one(failure.seed, &flags)?;
+    Ok(Some(outcome).filter(|outcome| outcome.check == failure.check))
 }

@@ -43,6 +43,8 @@ fn leaving_out_what_goes_wrong_leaves_the_rest_as_it_was() {
     let some = one(&["--seed", "11", "--events", "0,2"]);
     assert_eq!(some["events"], serde_json::json!([0, 2]));
     assert!(all["events"].as_array().unwrap().len() > 2);
+    let none = one(&["--seed", "11", "--events", "none"]);
+    assert_eq!(none["events"], serde_json::json!([]));
 }
 
 /// Seeds that found something, by what it was. With a clock that jumps, a key was forgotten; the
@@ -79,6 +81,35 @@ fn a_planted_bug_is_found() {
         outcome["check"].as_str().map(str::to_owned)
     });
     assert_eq!(found.as_deref(), Some("election safety"));
+}
+
+#[test]
+fn a_failure_is_shrunk_to_what_it_needs_and_shown_again() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hostd-sim"))
+        .args(["run", "--seed", "1", "--iterations", "20"])
+        .args(["--plant", "forget-vote", "--shrink", "--plugins"])
+        .arg(plugins())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let after = |start: &str| {
+        let mut lines = said.lines().rev();
+        let line = lines.find_map(|line| line.strip_prefix(start));
+        line.unwrap_or_else(|| panic!("no {start:?} in {said}"))
+    };
+    let replay = after("replay: cargo xtask sim one ");
+    let flags: Vec<&str> = replay.split(' ').filter(|flag| *flag != "--loud").collect();
+    let again = one(&flags);
+    assert_eq!(again["check"], "election safety", "{replay}");
+    // A vote can only be forgotten by who dies, and it takes two votes.
+    let all = after("shrinking seed ").split(' ').nth(1).unwrap();
+    let needed = again["events"].as_array().unwrap().len();
+    assert!(needed < all.parse().unwrap(), "{needed} of {all} events");
+    for event in again["events"].as_array().unwrap() {
+        let listed = format!("  event {event}: ");
+        assert!(said.contains(&listed), "{listed:?} is not in {said}");
+    }
 }
 
 #[test]

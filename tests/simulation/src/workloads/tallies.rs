@@ -1,7 +1,7 @@
 //! Counts by a plugin that is replaced and migrated meanwhile: no increment is lost or done twice, by
 //! whichever version, and a quota is never exceeded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use hostd_client::{PluginChange, Reply};
@@ -21,6 +21,8 @@ pub(super) struct Tallies {
     last: Mutex<BTreeMap<&'static str, i64>>,
     /// Keys, and how many there may be, when the client looked last.
     quota: Mutex<Option<(u64, u64)>>,
+    /// Why calls were rejected, for whoever looks for a cause.
+    rejections: Mutex<BTreeSet<String>>,
     nonsense: Mutex<Option<String>>,
 }
 
@@ -31,6 +33,7 @@ impl Tallies {
             done: Default::default(),
             last: Mutex::default(),
             quota: Mutex::default(),
+            rejections: Mutex::default(),
             nonsense: Mutex::default(),
         }
     }
@@ -62,6 +65,28 @@ impl Tallies {
         for first in [0, 700, 1_400] {
             user.insist("tally.fill", &["m", &first.to_string(), "700"])
                 .await;
+        }
+    }
+
+    /// While nobody changes which version runs, that one answers.
+    async fn look_at_version(&self, user: &User) {
+        let active = async || {
+            let (plugins, _) = user.client.plugins().await.ok()?;
+            let plugin = plugins
+                .into_iter()
+                .find(|plugin| plugin.name == plugins::NAME)?;
+            let version = plugin.versions.into_iter().find(|kept| kept.active)?;
+            Some((version.version, version.index))
+        };
+        let before = active().await;
+        let Answer::Reply(Reply::Text(answered)) = user.call("tally.stamp", &[], None).await else {
+            return;
+        };
+        if let (Some((version, index)), Some(after)) = (before, active().await)
+            && (&version, &index) == (&after.0, &after.1)
+            && version != answered
+        {
+            self.complain(format!("{version} runs, and {answered} answers"));
         }
     }
 
@@ -116,6 +141,10 @@ impl Workload for Tallies {
                 self.look_at_quota(&user).await;
                 return user;
             }
+            if user.chance.percent(20) {
+                self.look_at_version(&user).await;
+                return user;
+            }
             let which = user.chance.below(NAMES.len() as u64) as usize;
             let key = user
                 .chance
@@ -123,6 +152,9 @@ impl Workload for Tallies {
                 .then(|| format!("tally-{}-{}", user.number, user.done));
             let number = lock(&self.done[which]).invoke(user.number, 1);
             let answer = user.call("tally.count", &[NAMES[which], "1"], key).await;
+            if let Answer::Rejected(code) = &answer {
+                lock(&self.rejections).insert(code.clone());
+            }
             if let Err(text) = record(&self.done[which], number, answer, integer) {
                 self.complain(text);
             }
@@ -151,8 +183,12 @@ impl Workload for Tallies {
         for (name, done) in NAMES.iter().zip(&self.done) {
             let last = *lock(&self.last).get(name).ok_or("a total was not read")?;
             let counts = history(done);
-            counter::check(0, &counts, last).map_err(|violation| format!("{name}: {violation}"))?;
-            tickets::check(&counts).map_err(|violation| format!("{name}: {violation}"))?;
+            let told = |violation: String| {
+                let rejections = lock(&self.rejections);
+                format!("{name}: {violation}; calls were rejected with {rejections:?}")
+            };
+            counter::check(0, &counts, last).map_err(|violation| told(violation.to_string()))?;
+            tickets::check(&counts).map_err(|violation| told(violation.to_string()))?;
         }
         Ok(())
     }
