@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use crate::{bench, call, commands, member, pki};
+use crate::{bench, call, commands, member, pki, plugin};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -146,6 +146,9 @@ last_log applied checkpoint digest data_bytes health reachable plugins.")]
     /// Make and show certificates
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Make, test and check plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
     /// Measure how many calls the cluster answers, and how quickly
     Bench(bench::Bench),
     /// Print a completion script for a shell
@@ -158,8 +161,6 @@ Examples:
         /// The shell
         shell: Shell,
     },
-    /// Install, upgrade and build plugins (not built yet)
-    Plugin(NotBuilt),
     /// Take, list and restore snapshots (not built yet)
     Snapshot(NotBuilt),
     /// Print a plugin's events as they happen (not built yet)

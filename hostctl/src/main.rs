@@ -16,6 +16,7 @@ mod exit;
 mod member;
 mod output;
 mod pki;
+mod plugin;
 mod reply;
 mod status;
 mod template;
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
         Command::Member(member) => run(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
         Command::Bench(arguments) => bench::run(&global, arguments),
+        Command::Plugin(command) => plugin::run(&global, command),
         Command::Completion { shell } => completion::run(shell),
-        Command::Plugin(_) => Err(Exit::not_built("plugin")),
         Command::Snapshot(_) => Err(Exit::not_built("snapshot")),
         Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),
