@@ -1,7 +1,7 @@
 //! `hostctl plugin test`: golden scripts in the machine of this process, which is a node's. It
 //! does what `cargo test` does with `hostd_testing::scripts!`, without compiling the machine.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
@@ -215,6 +215,7 @@ fn show_plugins_log() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .without_time()
         .try_init();
 }
