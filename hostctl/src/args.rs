@@ -146,7 +146,7 @@ last_log applied checkpoint digest data_bytes health reachable plugins.")]
     /// Make and show certificates
     #[command(subcommand)]
     Pki(pki::Command),
-    /// Install, upgrade, show and remove plugins
+    /// Install, upgrade, show and remove plugins; make, test and check new ones
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Measure how many calls the cluster answers, and how quickly

@@ -75,24 +75,29 @@ fn list(plugins: &[PluginDescription]) -> io::Result<()> {
             "{} {}: {}",
             plugin.name, plugin.version, plugin.summary
         )?;
-        let usages: Vec<_> = plugin
-            .commands
-            .iter()
-            .map(CommandDescription::usage)
-            .collect();
-        // One long usage does not push everybody's summary off the screen.
-        let width = usages
-            .iter()
-            .map(|usage| usage.chars().count())
-            .filter(|width| *width <= 40)
-            .max()
-            .unwrap_or(0);
-        for (usage, command) in usages.iter().zip(&plugin.commands) {
-            let access = access(command.access);
-            writeln!(out, "  {usage:width$}  {access:5}  {}", command.summary)?;
-        }
+        list_commands(&plugin.commands, &mut out)?;
     }
     out.flush()
+}
+
+/// A line for each command: how to call it, whether it writes, what it does.
+pub(crate) fn list_commands(
+    commands: &[CommandDescription],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let usages: Vec<_> = commands.iter().map(CommandDescription::usage).collect();
+    // One long usage does not push everybody's summary off the screen.
+    let width = usages
+        .iter()
+        .map(|usage| usage.chars().count())
+        .filter(|width| *width <= 40)
+        .max()
+        .unwrap_or(0);
+    for (usage, command) in usages.iter().zip(commands) {
+        let access = access(command.access);
+        writeln!(out, "  {usage:width$}  {access:5}  {}", command.summary)?;
+    }
+    Ok(())
 }
 
 fn explain(found: &[Found<'_>]) -> io::Result<()> {
@@ -133,8 +138,14 @@ fn access(access: Access) -> &'static str {
 }
 
 fn to_json((plugin, command): Found<'_>) -> Value {
+    let mut value = command_to_json(command);
+    value["plugin"] = json!(plugin.name);
+    value
+}
+
+/// Everything that a plugin says about a command.
+pub(crate) fn command_to_json(command: &CommandDescription) -> Value {
     json!({
-        "plugin": plugin.name,
         "name": command.name,
         "usage": command.usage(),
         "access": access(command.access),

@@ -15,6 +15,12 @@ pub(crate) enum Exit {
     Credentials(PkiError),
     /// A command of `pki` failed.
     Pki(PkiError),
+    /// What was asked for cannot be understood or found.
+    Usage(String),
+    /// A plugin's crate does not build.
+    Build(String),
+    /// Tests failed.
+    Failed(String),
     /// Writing the output failed, or a file or the system did not do.
     Io(io::Error),
 }
@@ -26,6 +32,11 @@ impl Exit {
         Self::Call(Failure::new(FailureCode::Unsupported, message).into())
     }
 
+    /// What was given is not what it should be.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Call(Failure::new(FailureCode::InvalidArgument, message).into())
+    }
+
     /// Tells the user and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (code, message, exit) = match &self {
@@ -35,6 +46,9 @@ impl Exit {
                 ("usage", error.to_string(), 2)
             }
             Self::Pki(error) => ("pki", error.to_string(), 1),
+            Self::Usage(message) => ("usage", message.clone(), 2),
+            Self::Build(message) => ("build", message.clone(), 1),
+            Self::Failed(message) => ("failed", message.clone(), 1),
             // Whoever read the output has enough of it.
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;

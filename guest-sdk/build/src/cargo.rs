@@ -18,6 +18,8 @@ pub(crate) struct Package {
     workspace: PathBuf,
     /// Where guest builds go.
     target_dir: PathBuf,
+    /// Where finished plugins go.
+    pub(crate) plugins_dir: PathBuf,
 }
 
 /// How plugins are compiled, whatever the crate's workspace says about its native builds: small,
@@ -87,19 +89,21 @@ pub(crate) fn locate(
     })?;
 
     let workspace = PathBuf::from(text(&metadata, "workspace_root")?);
+    let native_target_dir = match std::env::var_os("CARGO_TARGET_DIR") {
+        // What the outer cargo was told counts for its guests as well.
+        Some(directory) => workspace.join(directory),
+        None => PathBuf::from(text(&metadata, "target_directory")?),
+    };
     let target_dir = match &options.target_dir {
         Some(directory) => std::path::absolute(directory)?,
-        None => match std::env::var_os("CARGO_TARGET_DIR") {
-            // What the outer cargo was told counts for its guests as well.
-            Some(directory) => workspace.join(directory).join("guest"),
-            None => PathBuf::from(text(&metadata, "target_directory")?).join("guest"),
-        },
+        None => native_target_dir.join("guest"),
     };
     Ok(Package {
         name,
         manifest,
         workspace,
         target_dir,
+        plugins_dir: native_target_dir.join("plugins"),
     })
 }
 
@@ -139,7 +143,7 @@ pub(crate) fn compile(
         }
     }
     // Another cargo version than the one that wrote the lock file must not rewrite it.
-    if package.workspace.join("Cargo.lock").exists() {
+    if options.locked && package.workspace.join("Cargo.lock").exists() {
         command.arg("--locked");
     }
     run(command, package, options)

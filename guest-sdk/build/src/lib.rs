@@ -44,6 +44,9 @@ pub struct Options {
     pub release: bool,
     /// Show cargo's output while it works, instead of only when it fails.
     pub verbose: bool,
+    /// Use exactly the versions of `Cargo.lock`, where there is one: a build that would change the
+    /// file fails. Without this it takes up a dependency that was added since.
+    pub locked: bool,
     /// The toolchain to use, instead of looking for one.
     pub toolchain: Option<Toolchain>,
 }
@@ -55,6 +58,7 @@ impl Default for Options {
             package: None,
             release: true,
             verbose: false,
+            locked: true,
             toolchain: None,
         }
     }
@@ -69,6 +73,9 @@ pub struct Plugin {
     pub component: Vec<u8>,
     /// What built it.
     pub toolchain: Toolchain,
+    /// Where plugins of its workspace are put when nobody says where: `plugins` in the target
+    /// directory.
+    pub directory: PathBuf,
 }
 
 /// Builds the crate at `manifest_dir` (the directory of its `Cargo.toml`) into a component.
@@ -91,6 +98,7 @@ pub fn build(manifest_dir: impl AsRef<Path>, options: &Options) -> Result<Plugin
         name: package.name,
         component,
         toolchain,
+        directory: package.plugins_dir,
     })
 }
 
@@ -98,11 +106,16 @@ impl Plugin {
     /// Writes the component to `NAME.wasm` in `directory`, which is made when missing, and
     /// returns the file's path. Readers see the old file or the new one, never a part.
     pub fn write(&self, directory: impl AsRef<Path>) -> Result<PathBuf> {
-        let directory = directory.as_ref();
-        let path = directory.join(&self.name).with_extension("wasm");
-        replace_file(&path, &self.component)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let path = directory.as_ref().join(&self.name).with_extension("wasm");
+        self.write_to(&path)?;
         Ok(path)
+    }
+
+    /// Writes the component to this file, as [`Plugin::write`] does.
+    pub fn write_to(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        replace_file(path, &self.component)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -112,7 +125,10 @@ fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     if std::fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = match path.parent() {
+        Some(directory) if directory != Path::new("") => directory,
+        _ => Path::new("."),
+    };
     std::fs::create_dir_all(directory)?;
     let mut file = tempfile::Builder::new()
         .prefix(path.file_name().unwrap_or(OsStr::new("plugin")))
@@ -153,6 +169,7 @@ mod tests {
             name: "ticket".into(),
             component: component.to_vec(),
             toolchain: Toolchain::Rustup,
+            directory: PathBuf::new(),
         };
         let target = directory.path().join("plugins");
         let path = plugin(b"one").write(&target).unwrap();

@@ -37,7 +37,7 @@ mod words;
 pub use component::component;
 pub use host::{Event, Host};
 pub use hostd_protocol::{Rejection, RejectionCode, Reply};
-pub use script::run_scripts;
+pub use script::{Transcript, run_script, run_scripts, scripts_in};
 pub use show::show;
 
 /// A [`Host`] with this crate's plugin, as `cargo test` sees the crate: built once in a process.

@@ -1,6 +1,7 @@
 //! Golden scripts: calls and their replies, written down in files.
 
 use std::error::Error;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,8 @@ use crate::{Host, show, words};
 /// When a script comes out otherwise than written, cannot be read, or there is none.
 pub fn run_scripts(component: &[u8], directory: impl AsRef<Path>) {
     let directory = directory.as_ref();
-    let scripts = scripts_in(directory);
+    let scripts = scripts_in(directory)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", directory.display()));
     assert!(
         !scripts.is_empty(),
         "there are no scripts in {}",
@@ -61,9 +63,35 @@ pub fn run_scripts(component: &[u8], directory: impl AsRef<Path>) {
     assert!(failed.is_empty(), "scripts failed:\n{}", failed.join("\n"));
 }
 
-fn scripts_in(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", directory.display()));
+/// A golden script that was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transcript {
+    /// The file's text.
+    pub written: String,
+    /// The text as it would be with the outcomes of this run.
+    pub now: String,
+}
+
+/// Runs one golden script on a host of its own and leaves the file as it is. [`run_scripts`] tells
+/// what can be in one.
+///
+/// # Errors
+/// When it cannot be read, or a line of it cannot be run.
+///
+/// # Panics
+/// When the bytes are no plugin, or the plugin's timers never stop.
+pub fn run_script(component: &[u8], script: impl AsRef<Path>) -> io::Result<Transcript> {
+    let written = std::fs::read_to_string(script)?;
+    let mut story = Story {
+        host: Host::new(component),
+    };
+    let now = goldenscript::generate(&mut story, &written)?;
+    Ok(Transcript { written, now })
+}
+
+/// The golden scripts (`*.script`) in a directory, in order.
+pub fn scripts_in(directory: impl AsRef<Path>) -> io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory)?;
     let mut scripts: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -72,7 +100,7 @@ fn scripts_in(directory: &Path) -> Vec<PathBuf> {
         })
         .collect();
     scripts.sort();
-    scripts
+    Ok(scripts)
 }
 
 struct Story {

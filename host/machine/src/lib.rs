@@ -15,6 +15,7 @@ mod apply;
 mod catalogue;
 mod fault;
 mod imports;
+mod inspect;
 mod lifecycle;
 mod machine;
 mod migration;
@@ -34,6 +35,7 @@ mod wasm;
 
 pub use catalogue::Catalogue;
 pub use fault::{Fault, OpenError};
+pub use inspect::Inspection;
 pub use machine::{Applied, Durable, Event, Input, Machine, Position};
 pub use plugin::{CompileError, Plugin, PluginError};
 pub use query::{Budget, View, Views};

@@ -9,8 +9,8 @@ use crate::wasm::{Engine, HostState, Stop, describe, own_failure};
 use crate::{Fault, imports};
 
 /// Bounds for the code that runs while a plugin is looked at, before it is part of a cluster.
-const DESCRIBE_FUEL: u64 = 50_000_000;
-const DESCRIBE_MEMORY_BYTES: u64 = 64 << 20;
+pub(crate) const DESCRIBE_FUEL: u64 = 50_000_000;
+pub(crate) const DESCRIBE_MEMORY_BYTES: u64 = 64 << 20;
 
 /// Commands that one plugin may have, and the size of its whole description.
 const COMMANDS_MAX: usize = 1_000;
@@ -146,7 +146,7 @@ impl Plugin {
         let component = Self::component_bytes(component)?;
         let component = Component::from_binary(&engine.wasmtime, &component)
             .map_err(|error| CompileError::sort(error, PluginError::Resources))?;
-        check_names(engine, &component)?;
+        first(name_problems(engine, &component))?;
         let instance = engine
             .linker
             .instantiate_pre(&component)
@@ -156,7 +156,7 @@ impl Plugin {
                 Stop::Rejected(rejection) => PluginError::Description(rejection.to_string()).into(),
                 Stop::Fault(fault) => CompileError::Fault(fault),
             })?;
-        check_description(&description)?;
+        first(description_problems(&description))?;
         Ok(Self {
             digest,
             description,
@@ -175,39 +175,46 @@ impl Plugin {
     }
 }
 
-fn check_names(engine: &Engine, component: &Component) -> Result<(), PluginError> {
+/// A component is refused for the first thing that is wrong with it.
+fn first(problems: Vec<PluginError>) -> Result<(), PluginError> {
+    problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Every import that hostd does not provide, and every export that is missing.
+pub(crate) fn name_problems(engine: &Engine, component: &Component) -> Vec<PluginError> {
     let component_type = component.component_type();
-    for (name, _) in component_type.imports(&engine.wasmtime) {
-        if !imports::INTERFACES.contains(&name) {
-            return Err(PluginError::UnknownImport {
-                name: name.to_owned(),
-                provided: imports::INTERFACES.join(", "),
-            });
-        }
-    }
+    let unknown = component_type
+        .imports(&engine.wasmtime)
+        .filter(|(name, _)| !imports::INTERFACES.contains(name))
+        .map(|(name, _)| PluginError::UnknownImport {
+            name: name.to_owned(),
+            provided: imports::INTERFACES.join(", "),
+        });
     let exports: Vec<&str> = component_type
         .exports(&engine.wasmtime)
         .map(|(name, _)| name)
         .collect();
-    match EXPORTS.into_iter().find(|name| !exports.contains(name)) {
-        Some(missing) => Err(PluginError::MissingExport(missing)),
-        None => Ok(()),
-    }
+    let missing = EXPORTS
+        .into_iter()
+        .filter(|name| !exports.contains(name))
+        .map(PluginError::MissingExport);
+    unknown.chain(missing).collect()
 }
 
-fn check_description(description: &PluginDescription) -> Result<(), PluginError> {
-    let bad = |what: String| Err(PluginError::Description(what));
+/// Everything in a description that cannot be used.
+pub(crate) fn description_problems(description: &PluginDescription) -> Vec<PluginError> {
+    let mut problems = Vec::new();
     if !is_name(&description.name) {
-        return bad(format!(
+        problems.push(format!(
             "the name {:?} is not a lowercase letter followed by lowercase letters, digits and dashes",
             description.name
         ));
     }
     if description.commands.len() > COMMANDS_MAX {
-        return bad(format!("more than {COMMANDS_MAX} commands"));
+        problems.push(format!("more than {COMMANDS_MAX} commands"));
     }
     if codec::encode(description).len() > DESCRIPTION_BYTES_MAX {
-        return bad(format!("larger than {DESCRIPTION_BYTES_MAX} bytes"));
+        problems.push(format!("larger than {DESCRIPTION_BYTES_MAX} bytes"));
     }
     let mut names: Vec<&str> = description
         .commands
@@ -215,15 +222,22 @@ fn check_description(description: &PluginDescription) -> Result<(), PluginError>
         .map(|command| command.name.as_str())
         .collect();
     names.sort_unstable();
-    if let Some(name) = names.iter().find(|name| !is_name(name)) {
-        return bad(format!(
-            "the command name {name:?} is not lowercase letters, digits and dashes"
-        ));
-    }
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => bad(format!("two commands are named {:?}", pair[0])),
-        None => Ok(()),
-    }
+    let bad_names = names.iter().filter(|name| !is_name(name));
+    problems.extend(bad_names.map(|name| {
+        format!("the command name {name:?} is not lowercase letters, digits and dashes")
+    }));
+    let mut twice: Vec<&str> = names
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+        .collect();
+    twice.dedup();
+    problems.extend(
+        twice
+            .iter()
+            .map(|name| format!("two commands are named {name:?}")),
+    );
+    problems.into_iter().map(PluginError::Description).collect()
 }
 
 fn is_name(name: &str) -> bool {
@@ -251,7 +265,7 @@ mod tests {
             migrates_by_key: false,
             commands: vec![],
         };
-        assert_eq!(check_description(&description(1_000_000)), Ok(()));
-        assert!(check_description(&description(2_000_000)).is_err());
+        assert_eq!(description_problems(&description(1_000_000)), []);
+        assert_eq!(description_problems(&description(2_000_000)).len(), 1);
     }
 }

@@ -33,6 +33,9 @@ pub(crate) struct Upgrade {
     /// Do not wait for the end of a migration
     #[arg(long)]
     no_wait: bool,
+    /// Only try it on the last logged commands, and show what differs (not built yet)
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) async fn install(global: &Global, install: Install) -> Result<(), Exit> {
@@ -40,6 +43,9 @@ pub(super) async fn install(global: &Global, install: Install) -> Result<(), Exi
 }
 
 pub(super) async fn upgrade(global: &Global, upgrade: Upgrade) -> Result<(), Exit> {
+    if upgrade.dry_run {
+        return Err(Exit::not_built("plugin upgrade --dry-run"));
+    }
     file(global, upgrade.file, true, upgrade.no_wait).await
 }
 

@@ -2,30 +2,41 @@
 //! `check`) works on this machine alone, without a server; the others ask the cluster.
 
 mod activate;
+mod build;
+mod check;
 mod forget;
 mod limits;
 mod list;
+mod new;
+mod package;
 mod remove;
 mod rollback;
 mod show;
+mod test;
 
 use std::time::Duration;
 
 use hostd_client::Client;
 use hostd_protocol::{PluginInfo, Rejection, RejectionCode};
 
-use crate::args::{Global, NotBuilt};
+use crate::args::Global;
 use crate::exit::Exit;
 use crate::{connect, run_here};
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
 Examples:
+  hostctl plugin new ~/votes               a crate that works, to change into yours
+  hostctl plugin test ~/votes              build it, run tests/scripts in the real machine
+  hostctl plugin build ~/votes             build it into a component
+  hostctl plugin check votes.wasm          everything that is wrong with a file, or what it can do
   hostctl plugin install votes.wasm        add a plugin to the cluster
   hostctl plugin upgrade votes.wasm        replace it by another version, live
   hostctl plugin rollback votes            go back to the version before
   hostctl plugin show votes                versions, state, limits, migration
-  hostctl plugin limits -p votes keys_max=1000000")]
+  hostctl plugin limits -p votes keys_max=1000000
+
+The first four ask no server. docs/plugin-guide.md leads from nothing to a running plugin.")]
 pub(crate) enum Command {
     /// List the cluster's plugins
     List,
@@ -43,14 +54,14 @@ pub(crate) enum Command {
     Remove(remove::Remove),
     /// Show and change what plugins may use
     Limits(limits::Limits),
-    /// Make the crate of a new plugin (not built yet)
-    New(NotBuilt),
-    /// Build a plugin's crate into a component (not built yet)
-    Build(NotBuilt),
-    /// Build a plugin's crate and run its golden scripts (not built yet)
-    Test(NotBuilt),
-    /// Tell everything that is wrong with a plugin file (not built yet)
-    Check(NotBuilt),
+    /// Make the crate of a new plugin, which builds and passes its test
+    New(new::New),
+    /// Build a plugin's crate into a component, and check it
+    Build(build::Build),
+    /// Build a plugin's crate and run its golden scripts in the real machine
+    Test(test::Test),
+    /// Tell everything that is wrong with a plugin file, or what it can do
+    Check(check::Check),
 }
 
 pub(crate) fn run(global: &Global, command: Command) -> Result<(), Exit> {
@@ -63,10 +74,10 @@ pub(crate) fn run(global: &Global, command: Command) -> Result<(), Exit> {
         Command::Forget(forget) => run_here(forget::run(global, forget)),
         Command::Remove(remove) => run_here(remove::run(global, remove)),
         Command::Limits(limits) => run_here(limits::run(global, limits)),
-        Command::New(_) => Err(Exit::not_built("plugin new")),
-        Command::Build(_) => Err(Exit::not_built("plugin build")),
-        Command::Test(_) => Err(Exit::not_built("plugin test")),
-        Command::Check(_) => Err(Exit::not_built("plugin check")),
+        Command::New(new) => new::run(global, new),
+        Command::Build(build) => build::run(global, build),
+        Command::Test(test) => test::run(global, test),
+        Command::Check(check) => check::run(global, check),
     }
 }
 

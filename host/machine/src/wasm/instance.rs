@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{Access, Outcome, Rejection, RejectionCode};
-use wasmtime::component::{InstancePre, TypedFunc};
+use wasmtime::component::{self, InstancePre, TypedFunc};
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 
 use super::host::MemoryLimiter;
@@ -209,28 +209,73 @@ pub(crate) fn describe(
     fuel: u64,
 ) -> Result<hostd_protocol::PluginDescription, Stop> {
     let (mut store, instance) = instantiate(engine, plugin, memory_bytes, fuel)?;
-    let stop = |error| classify(error, &mut Scope::new());
-    // Typed look-ups fail when an export has other types than the world's.
-    instance
-        .get_typed_func::<CallParameters, CallResults>(&mut store, "apply")
-        .map_err(stop)?;
-    instance
-        .get_typed_func::<CallParameters, CallResults>(&mut store, "query")
-        .map_err(stop)?;
-    instance
-        .get_typed_func::<(Vec<u8>,), (Result<(), Refused>,)>(&mut store, "wake")
-        .map_err(stop)?;
-    instance
-        .get_typed_func::<(u32, Vec<u8>), (Result<Option<Vec<u8>>, Refused>,)>(
-            &mut store, "migrate",
-        )
-        .map_err(stop)?;
-    instance
-        .get_typed_func::<(u32, Arc<[u8]>, Arc<[u8]>), (Result<Vec<GuestPair>, Refused>,)>(
-            &mut store,
+    let mistyped = mistyped_exports(&mut store, &instance).into_iter().next();
+    if let Some((_, error)) = mistyped {
+        return Err(classify(error, &mut Scope::new()));
+    }
+    ask_description(&mut store, &instance)
+}
+
+/// The exports that have other types than the world's, or are missing, each with how it differs.
+pub(crate) fn mistyped_exports(
+    mut store: &mut Store<HostState>,
+    instance: &component::Instance,
+) -> Vec<(&'static str, wasmtime::Error)> {
+    let looked_up = [
+        (
+            "apply",
+            instance
+                .get_typed_func::<CallParameters, CallResults>(&mut store, "apply")
+                .err(),
+        ),
+        (
+            "query",
+            instance
+                .get_typed_func::<CallParameters, CallResults>(&mut store, "query")
+                .err(),
+        ),
+        (
+            "wake",
+            instance
+                .get_typed_func::<(Vec<u8>,), (Result<(), Refused>,)>(&mut store, "wake")
+                .err(),
+        ),
+        (
+            "migrate",
+            instance
+                .get_typed_func::<(u32, Vec<u8>), (Result<Option<Vec<u8>>, Refused>,)>(
+                    &mut store, "migrate",
+                )
+                .err(),
+        ),
+        (
             "migrate-key",
-        )
-        .map_err(stop)?;
+            instance
+                .get_typed_func::<(u32, Arc<[u8]>, Arc<[u8]>), (Result<Vec<GuestPair>, Refused>,)>(
+                    &mut store,
+                    "migrate-key",
+                )
+                .err(),
+        ),
+        (
+            "describe",
+            instance
+                .get_typed_func::<(), (Description,)>(&mut store, "describe")
+                .err(),
+        ),
+    ];
+    looked_up
+        .into_iter()
+        .filter_map(|(name, error)| Some((name, error?)))
+        .collect()
+}
+
+/// Calls `describe`.
+pub(crate) fn ask_description(
+    mut store: &mut Store<HostState>,
+    instance: &component::Instance,
+) -> Result<hostd_protocol::PluginDescription, Stop> {
+    let stop = |error| classify(error, &mut Scope::new());
     let describe = instance
         .get_typed_func::<(), (Description,)>(&mut store, "describe")
         .map_err(stop)?;
@@ -238,12 +283,13 @@ pub(crate) fn describe(
     Ok(description.into())
 }
 
-fn instantiate(
+/// A store and a fresh instance in it.
+pub(crate) fn instantiate(
     engine: &Engine,
     plugin: &InstancePre<HostState>,
     memory_bytes: u64,
     fuel: u64,
-) -> Result<(Store<HostState>, wasmtime::component::Instance), Stop> {
+) -> Result<(Store<HostState>, component::Instance), Stop> {
     let memory = MemoryLimiter {
         bytes_max: memory_bytes as usize,
     };

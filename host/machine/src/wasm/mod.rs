@@ -8,4 +8,7 @@ pub(crate) mod types;
 pub use engine::Engine;
 pub(crate) use engine::QuerySlot;
 pub(crate) use host::{HostState, HostStop, Meter, Scope, Task, charge, charge_bytes, metered};
-pub(crate) use instance::{Finished, GuestPair, Instance, Stop, describe, own_failure};
+pub(crate) use instance::{
+    Finished, GuestPair, Instance, Stop, ask_description, describe, instantiate, mistyped_exports,
+    own_failure,
+};
