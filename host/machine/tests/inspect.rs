@@ -27,7 +27,15 @@ fn a_description_that_cannot_be_used_is_told_and_shown() {
 #[test]
 fn every_export_that_is_missing_is_named() {
     let found = engine().inspect(b"\0asm\x0d\0\x01\0").unwrap();
-    let missing = ["describe", "apply", "query", "wake", "migrate"].map(PluginError::MissingExport);
+    let missing = [
+        "describe",
+        "apply",
+        "query",
+        "wake",
+        "migrate",
+        "migrate-key",
+    ]
+    .map(PluginError::MissingExport);
     assert_eq!(found.problems, missing);
     assert!(found.description.is_none());
 }

@@ -126,9 +126,10 @@ fn the_pool_serves_log_commands_first_and_never_says_that_a_plugin_is_at_fault()
     for rig in &mut rigs {
         rig.call(2, "spin 1").unwrap();
     }
-    let mut full: Vec<Rig> = (0..2).map(|_| rig(vec![hostile()])).collect();
-    full[0].call(2, "spin 1").unwrap();
-    full[1].call(2, "spin 1").unwrap();
+    let mut full: Vec<Rig> = (0..67).map(|_| rig(vec![hostile()])).collect();
+    for rig in &mut full {
+        rig.call(2, "spin 1").unwrap();
+    }
     let mut log = Log::founded(vec![hostile_named("hostilb")]);
     let mut last = Rig::with_engine(Arc::clone(&engine), Disk::default());
     let position = Position { term: 1, index: 1 };
