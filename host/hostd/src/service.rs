@@ -7,7 +7,7 @@ use hostd_machine::{Budget, Fault, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
     Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, PluginChange,
-    RejectionCode, Reply, Request, Response,
+    Rejection, RejectionCode, Reply, Request, Response,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -82,14 +82,20 @@ impl Service {
     /// Runs a command through the log. While the plugin's state is being migrated, it waits for its
     /// turn.
     async fn write(&self, command: Command, deadline: Instant) -> Result<Outcome, Failure> {
+        let mut waited = None;
         loop {
-            let outcome = self.replica.write(command.clone(), deadline).await?;
-            let waits =
-                matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::Migrating);
-            if !waits || Instant::now() + MIGRATION_LOOK >= deadline {
-                return Ok(outcome);
+            let rejection = match (self.replica.write(command.clone(), deadline).await, waited) {
+                (Ok(Err(rejection)), _) if rejection.code == RejectionCode::Migrating => rejection,
+                // No session remembers a call that waited. So a copy of it that was sent before may
+                // still run, whatever became of the last one.
+                (Err(_), Some(rejection)) => return Err(still_migrating(rejection)),
+                (ended, _) => return ended,
+            };
+            if Instant::now() + MIGRATION_LOOK >= deadline {
+                return Err(still_migrating(rejection));
             }
             tokio::time::sleep(MIGRATION_LOOK).await;
+            waited = Some(rejection);
         }
     }
 
@@ -244,6 +250,10 @@ fn run_query(view: &View, call: &Call, budget: Budget) -> Result<Outcome, CallEr
             )
         }
     })
+}
+
+fn still_migrating(rejection: Rejection) -> Failure {
+    Failure::new(FailureCode::Timeout, rejection.message)
 }
 
 fn failure(code: FailureCode, message: &str) -> CallError {

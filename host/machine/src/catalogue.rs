@@ -138,15 +138,12 @@ impl Catalogue {
         for item in layers.scan(&none, Span::new(&start, &end))? {
             let (key, row) = item?;
             let record: Record = decode(&row.value)?;
-            match record.active {
-                Some(digest) => {
-                    let plugin = compile(engine, layers, &digest)?;
-                    catalogue.put(record, plugin, limits);
-                }
-                None => {
-                    let name = String::from_utf8_lossy(&key[1..]).into_owned();
-                    catalogue.removed.insert(name, record);
-                }
+            if let Some(digest) = record.active {
+                let plugin = compile(engine, layers, &digest)?;
+                catalogue.put(record, plugin, limits);
+            } else {
+                let name = String::from_utf8_lossy(&key[1..]).into_owned();
+                catalogue.removed.insert(name, record);
             }
         }
         Ok(catalogue)

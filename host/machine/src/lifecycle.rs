@@ -389,6 +389,7 @@ impl Machine {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is how a change ends")]
 fn refuse(code: RejectionCode, message: String) -> Result<Outcome, Fault> {
     Ok(Err(Rejection::new(code, message)))
 }

@@ -88,6 +88,9 @@ fn row_key(plugin: u32) -> Key {
     Table::Migration.key(&[&plugin.to_be_bytes()])
 }
 
+/// A key and its value. What a plugin calls a key, or a row's key.
+type Pair = (Key, Arc<[u8]>);
+
 /// Why a migration cannot go on, the same on every replica.
 enum Halt {
     Failed(String),
@@ -271,11 +274,7 @@ impl Machine {
     }
 
     /// Pairs of the old key space behind `passed`, as many as one step deals with.
-    fn rows_after(
-        &self,
-        space: u32,
-        passed: Option<&[u8]>,
-    ) -> Result<Vec<(Arc<[u8]>, Arc<[u8]>)>, Fault> {
+    fn rows_after(&self, space: u32, passed: Option<&[u8]>) -> Result<Vec<Pair>, Fault> {
         let prefix = space_prefix(space);
         let mut start = prefix.to_vec();
         if let Some(passed) = passed {
@@ -307,7 +306,7 @@ impl Machine {
         key: &Arc<[u8]>,
         value: &Arc<[u8]>,
         fuel: &mut u64,
-    ) -> Result<Vec<(Key, Arc<[u8]>)>, Halt> {
+    ) -> Result<Vec<Pair>, Halt> {
         let mut pairs: Vec<GuestPair> = Vec::new();
         let before = self.system.running.fuel;
         let from = installed.record.state_version;
@@ -509,7 +508,7 @@ fn new_key(space: u32, key: &[u8]) -> Key {
     buffer.into()
 }
 
-fn bytes(rows: &[(Arc<[u8]>, Arc<[u8]>)]) -> usize {
+fn bytes(rows: &[Pair]) -> usize {
     rows.iter()
         .map(|(key, value)| key.len() + 5 + value.len())
         .sum()

@@ -53,6 +53,8 @@ pub enum Bug {
     RetryWithoutNumber,
     /// A write whose outcome is unknown is acknowledged.
     AckUnknown,
+    /// An attempt whose outcome is open is forgotten when the next one certainly did nothing.
+    ForgetOpen,
     /// What is written while a state is migrated is missing in the new one.
     ForgetMirror,
     /// A plugin's quota is not looked at.
@@ -67,7 +69,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 27] = [
+    pub const ALL: [(Bug, &'static str); 28] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -90,6 +92,7 @@ impl Bug {
         (Bug::ReuseSequence, "reuse-sequence"),
         (Bug::RetryWithoutNumber, "retry-without-number"),
         (Bug::AckUnknown, "ack-unknown"),
+        (Bug::ForgetOpen, "forget-open"),
         (Bug::ForgetMirror, "forget-mirror"),
         (Bug::IgnoreQuota, "ignore-quota"),
         (Bug::KeepInstance, "keep-instance"),

@@ -430,7 +430,7 @@ impl Replica {
                     Route::Here => self.write_here(command, deadline).await,
                     Route::To(leader) => {
                         let ask = Ask::Write {
-                            command,
+                            command: Box::new(command),
                             within: remaining(deadline),
                         };
                         match self.ask_leader(leader, ask, deadline).await? {
@@ -625,6 +625,8 @@ impl Replica {
         A: FnMut() -> F,
     {
         let patience = deadline.min(Instant::now() + self.inner.config.unavailable_after);
+        // What an attempt left open, a later one that certainly did nothing does not settle.
+        let mut open = None;
         loop {
             let refusal = match attempt().await {
                 Ok(value) => return Ok(value),
@@ -644,8 +646,11 @@ impl Replica {
                 // A new leader ends the pause.
                 drop(tokio::time::timeout(ATTEMPT_PAUSE, leadership.changed()).await);
             }
+            if !refusal.untouched && !planted::active(Bug::ForgetOpen) {
+                open = Some(refusal.failure.clone());
+            }
             if !again || !in_time() {
-                return Err(self.with_leader(refusal.failure));
+                return Err(self.with_leader(open.unwrap_or(refusal.failure)));
             }
         }
     }
@@ -766,7 +771,7 @@ impl Replica {
                 ))))
             }
             Ask::Write { command, within } => self
-                .write_here(command, until(within))
+                .write_here(*command, until(within))
                 .await
                 .map(Tell::Outcome),
             Ask::ReadIndex => {

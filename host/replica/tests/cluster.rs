@@ -476,9 +476,9 @@ async fn a_peer_that_would_wait_for_ever_does_no_harm() {
     let _peer = cluster.join(2).await;
     let peer = cluster.hub.transport(2, &address(2));
     let ask = Ask::Write {
-        command: hostd_protocol::Command::OpenSession {
+        command: Box::new(hostd_protocol::Command::OpenSession {
             principal: "test".into(),
-        },
+        }),
         within: Duration::MAX,
     };
     let answer = peer.ask(

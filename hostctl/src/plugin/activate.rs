@@ -211,7 +211,7 @@ impl Told {
 }
 
 fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    blake3::Hash::from_bytes(digest).to_hex().to_string()
 }
 
 fn bar(bytes: u64) -> ProgressBar {

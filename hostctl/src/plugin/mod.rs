@@ -140,19 +140,14 @@ fn version_of(plugin: &PluginInfo, asked: &str) -> Result<[u8; 32], Exit> {
 
 /// A digest out of its hexadecimal form.
 fn digest(text: &str) -> Result<[u8; 32], Exit> {
-    let mut digest = [0; 32];
-    for (position, byte) in digest.iter_mut().enumerate() {
-        *byte = text
-            .get(2 * position..2 * position + 2)
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            .ok_or_else(|| {
-                refusal(
-                    RejectionCode::InvalidArgument,
-                    format!("'{text}' is no digest"),
-                )
-            })?;
-    }
-    Ok(digest)
+    blake3::Hash::from_hex(text)
+        .map(|digest| *digest.as_bytes())
+        .map_err(|_| {
+            refusal(
+                RejectionCode::InvalidArgument,
+                format!("'{text}' is no digest"),
+            )
+        })
 }
 
 /// A digest as tables have it.

@@ -25,18 +25,17 @@ pub(super) async fn run(global: &Global, rollback: Rollback) -> Result<(), Exit>
     let client = patient(global).await?;
     let done = async {
         let plugin = find(&client, &rollback.name).await?;
-        let target = match &rollback.to {
-            Some(version) => version_of(&plugin, version)?,
-            None => {
-                let before = plugin.versions.iter().rfind(|kept| !kept.active);
-                let before = before.ok_or_else(|| {
-                    refusal(
-                        RejectionCode::NotFound,
-                        format!("no other version of '{}' is kept", plugin.name),
-                    )
-                })?;
-                digest(&before.digest)?
-            }
+        let target = if let Some(version) = &rollback.to {
+            version_of(&plugin, version)?
+        } else {
+            let before = plugin.versions.iter().rfind(|kept| !kept.active);
+            let before = before.ok_or_else(|| {
+                refusal(
+                    RejectionCode::NotFound,
+                    format!("no other version of '{}' is kept", plugin.name),
+                )
+            })?;
+            digest(&before.digest)?
         };
         activate::activate(global, &client, target, true, false).await
     }

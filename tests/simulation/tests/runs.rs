@@ -74,6 +74,16 @@ fn seeds_that_once_found_something_run_through() {
     }
 }
 
+/// A write that a leader had been asked, and whose answer was lost, was told to have failed for
+/// certain because the next node to ask could not be reached.
+#[test]
+fn what_an_attempt_left_open_a_later_refusal_does_not_settle() {
+    let kinds = "plugin-upgrade,plugin-migrate,plugin-rollback,plugin-limits,power-loss,transfer,\
+                 snapshot,restart,join";
+    let outcome = one(&["--seed", "367", "--only", kinds]);
+    assert_eq!(outcome["violation"], Value::Null);
+}
+
 #[test]
 fn a_planted_bug_is_found() {
     let found = (1..=20).find_map(|seed| {

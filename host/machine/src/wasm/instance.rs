@@ -41,6 +41,10 @@ pub(crate) struct Finished {
 type CallParameters = (Arc<str>, Vec<Vec<u8>>);
 type CallResults = (Result<Vec<Token>, Refused>,);
 
+type StepResults = (Result<Option<Vec<u8>>, Refused>,);
+type PairParameters = (u32, Arc<[u8]>, Arc<[u8]>);
+type PairResults = (Result<Vec<GuestPair>, Refused>,);
+
 /// A key and its value, out of a guest.
 pub(crate) type GuestPair = (Vec<u8>, Vec<u8>);
 
@@ -50,8 +54,8 @@ pub(crate) struct Instance {
     apply: TypedFunc<CallParameters, CallResults>,
     query: TypedFunc<CallParameters, CallResults>,
     wake: TypedFunc<(Vec<u8>,), (Result<(), Refused>,)>,
-    migrate: TypedFunc<(u32, Vec<u8>), (Result<Option<Vec<u8>>, Refused>,)>,
-    migrate_key: TypedFunc<(u32, Arc<[u8]>, Arc<[u8]>), (Result<Vec<GuestPair>, Refused>,)>,
+    migrate: TypedFunc<(u32, Vec<u8>), StepResults>,
+    migrate_key: TypedFunc<PairParameters, PairResults>,
     /// A trap leaves guest memory in no defined state; the instance must be dropped.
     pub(crate) poisoned: bool,
 }
@@ -243,18 +247,13 @@ pub(crate) fn mistyped_exports(
         (
             "migrate",
             instance
-                .get_typed_func::<(u32, Vec<u8>), (Result<Option<Vec<u8>>, Refused>,)>(
-                    &mut store, "migrate",
-                )
+                .get_typed_func::<(u32, Vec<u8>), StepResults>(&mut store, "migrate")
                 .err(),
         ),
         (
             "migrate-key",
             instance
-                .get_typed_func::<(u32, Arc<[u8]>, Arc<[u8]>), (Result<Vec<GuestPair>, Refused>,)>(
-                    &mut store,
-                    "migrate-key",
-                )
+                .get_typed_func::<PairParameters, PairResults>(&mut store, "migrate-key")
                 .err(),
         ),
         (

@@ -139,7 +139,7 @@ pub enum Ask {
     /// The leader: propose this command.
     Write {
         /// The command.
-        command: Command,
+        command: Box<Command>,
         /// When the asker stops waiting.
         within: Duration,
     },

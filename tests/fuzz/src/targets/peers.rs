@@ -68,7 +68,7 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let asks = [
         Ask::Write {
-            command: Command::Wake,
+            command: Box::new(Command::Wake),
             within: std::time::Duration::from_secs(1),
         },
         Ask::ReadIndex,
