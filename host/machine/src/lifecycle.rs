@@ -11,6 +11,7 @@ use crate::catalogue::{Catalogue, Kept, Record, component};
 use crate::machine::Machine;
 use crate::plugin::{CompileError, Plugin};
 use crate::store::{Table, Writes};
+use crate::system::Dropping;
 use crate::wasm::Engine;
 
 impl Machine {
@@ -64,6 +65,10 @@ impl Machine {
                 Some(bytes.into()),
                 moment.revision,
             );
+        }
+        if outcome.is_ok() {
+            // It may have been uploaded as well, and must not go with that.
+            self.end_upload(moment, &digest, false)?;
         }
         Ok(outcome)
     }
@@ -268,7 +273,10 @@ impl Machine {
             for kept in &record.kept {
                 writes.insert(Table::Component.key(&[&kept.digest]), None);
             }
-            self.system.running.dropping.push(record.space);
+            self.system
+                .running
+                .dropping
+                .push(Dropping::new(record.space));
             writes.insert(key, None);
         } else {
             writes.insert(key, row);

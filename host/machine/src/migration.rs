@@ -14,7 +14,7 @@ use crate::catalogue::{Installed, compile};
 use crate::machine::Machine;
 use crate::plugin::Plugin;
 use crate::store::{Key, Layers, Span, Table, Writes, data_key, prefix_end, space_prefix};
-use crate::system::{decode, encode};
+use crate::system::{Dropping, decode, encode};
 use crate::usage;
 use crate::wasm::{Engine, GuestPair};
 
@@ -426,7 +426,10 @@ impl Machine {
             return Ok(());
         };
         let mut record = installed.record.clone();
-        self.system.running.dropping.push(record.space);
+        self.system
+            .running
+            .dropping
+            .push(Dropping::new(record.space));
         record.space = moving.row.space;
         self.run_version(moment, record, moving.plugin, moving.row.principal)
     }
@@ -451,7 +454,10 @@ impl Machine {
             reason,
             "a migration failed"
         );
-        self.system.running.dropping.push(moving.row.space);
+        self.system
+            .running
+            .dropping
+            .push(Dropping::new(moving.row.space));
         let mut record = installed.record.clone();
         record.failed = Some(FailedMigration {
             to: hex(&moving.row.to),
@@ -467,14 +473,15 @@ impl Machine {
 
     /// Removes rows of a state that nobody has any more.
     fn drop_some(&mut self, moment: &Moment<'_>) -> Result<(), Fault> {
-        let Some(space) = self.system.running.dropping.first().copied() else {
+        let Some(Dropping { space, passed }) = self.system.running.dropping.first().cloned() else {
             return Ok(());
         };
         let prefix = space_prefix(space);
+        let start = [&prefix, passed.as_slice()].concat();
         let end = prefix_end(&prefix);
         let span = Span {
             keys_only: true,
-            ..Span::new(&prefix, &end)
+            ..Span::new(&start, &end)
         };
         let none = Writes::new();
         let mut writes = Writes::new();
@@ -492,6 +499,9 @@ impl Machine {
                 .usage
                 .retain(|_, usage| *usage != usage::Usage::default());
             return Ok(());
+        }
+        if let Some((last, _)) = writes.last_key_value() {
+            self.system.running.dropping[0].passed = last[prefix.len()..].to_vec();
         }
         let layers = self.layers.as_mut().expect("no command is running");
         layers.merge(writes, moment.revision)

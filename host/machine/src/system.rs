@@ -37,7 +37,24 @@ pub(crate) struct Running {
     /// What the plugins take.
     pub(crate) usage: Usages,
     /// Key spaces that nobody has any more, whose rows are still to be removed.
-    pub(crate) dropping: Vec<u32>,
+    pub(crate) dropping: Vec<Dropping>,
+}
+
+/// A key space whose rows are being removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dropping {
+    pub(crate) space: u32,
+    /// Rows up to this key are removed; looking from the start would step over all of them.
+    pub(crate) passed: Vec<u8>,
+}
+
+impl Dropping {
+    pub(crate) fn new(space: u32) -> Self {
+        Self {
+            space,
+            passed: Vec::new(),
+        }
+    }
 }
 
 /// The machine's own values.

@@ -291,6 +291,31 @@ fn only_so_many_uploads_are_under_way_and_abandoned_ones_make_room() {
 }
 
 #[test]
+fn a_component_that_was_uploaded_and_installed_does_not_go_with_the_upload() {
+    let mut cluster = Cluster::new(vec![]);
+    cluster.batch(upload(&tally()));
+    cluster
+        .one(Command::Install {
+            principal: "hostd".into(),
+            component: tally(),
+        })
+        .unwrap();
+    for number in 0..9 {
+        cluster.time += 61_000_000_000;
+        cluster
+            .one(change(PluginChange::Upload {
+                digest: [number; 32],
+                total: 100,
+                offset: 0,
+                bytes: vec![number],
+            }))
+            .unwrap();
+    }
+    cluster.others_agree();
+    assert_eq!(integer(&cluster.call("count apples 1")), 1);
+}
+
+#[test]
 fn a_new_version_takes_over_at_once_and_the_old_one_comes_back() {
     let mut cluster = Cluster::new(vec![tally()]);
     assert_eq!(integer(&cluster.call("count apples 3")), 3);
