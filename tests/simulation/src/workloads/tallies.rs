@@ -90,7 +90,8 @@ impl Tallies {
         }
     }
 
-    /// A quota that is reached is not passed.
+    /// What takes more than its quota takes no more. (A quota that is set twice may have been taken
+    /// back in between, so from below it, this client cannot tell.)
     async fn look_at_quota(&self, user: &User) {
         let Ok((plugins, _)) = user.client.plugins().await else {
             return;
@@ -106,7 +107,8 @@ impl Tallies {
         let mut before = lock(&self.quota);
         if let (Some((old, old_limit)), Some((new, limit))) = (*before, now)
             && old_limit == limit
-            && new > old.max(limit)
+            && old > limit
+            && new > old
         {
             self.complain(format!(
                 "with {limit} keys allowed, their number rose from {old} to {new}"
