@@ -118,15 +118,20 @@ impl Field {
     pub(crate) fn remove_member(&self, id: u64) -> Result<()> {
         let mut last = None;
         let removed = wait_for(&format!("node {id} is no member"), PATIENCE, || {
-            // Of a removal whose outcome is unknown, the list of members tells it.
-            let hostctl = self.cluster.hostctl().timeout("10s");
-            if let Ok(members) = hostctl.json(&["member", "list"])
-                && let Some(members) = members.as_array()
-                && !members.is_empty()
-                && members.iter().all(|member| member["id"] != id)
-            {
+            // Of a removal whose outcome is unknown, the list of members tells it: another node's,
+            // as the one that is gone may not have heard.
+            let others = self.cluster.ids().into_iter().filter(|other| *other != id);
+            let gone = |other| -> Option<bool> {
+                let hostctl = self.cluster.hostctl_directly_at(other).ok()?.timeout("2s");
+                let members = hostctl.json(&["member", "list"]).ok()?;
+                let members = members.as_array()?;
+                let named = members.iter().any(|member| member["id"] == id);
+                Some(!members.is_empty() && !named)
+            };
+            if others.map(gone).any(|gone| gone == Some(true)) {
                 return true;
             }
+            let hostctl = self.cluster.hostctl().timeout("10s");
             last = Some(hostctl.run(["member", "remove", &id.to_string()]));
             false
         });
