@@ -13,6 +13,7 @@ use hostd_protocol::entry::CheckpointDigest;
 use tokio::time::Instant;
 
 use crate::{
+    log_store::Fact,
     membership,
     network::{Ask, Destination, Tell},
     replica::Replica,
@@ -120,7 +121,7 @@ pub(crate) async fn watch(replica: Replica) {
     loop {
         let wrong = *diverged.borrow_and_update();
         inner.raft.runtime_config().elect(!wrong);
-        if let Err(error) = inner.log.save_quarantined(wrong).await {
+        if let Err(error) = inner.log.note(Fact::Quarantined, wrong).await {
             tracing::error!(%error, "the quarantine is not remembered");
         }
         let changed = if wrong && replica.is_leader() {

@@ -26,7 +26,7 @@ use crate::{
     checkpoints,
     config::{Clock, ReplicaConfig, ReplicaParts},
     divergence,
-    log_store::{LogDatabase, LogStore, OpenLogError},
+    log_store::{Fact, LogDatabase, LogStore, OpenLogError},
     log_writer::LogWriter,
     membership,
     network::{
@@ -214,7 +214,8 @@ impl Replica {
         check_together(&config, &log, &machine)?;
 
         let views = machine.views();
-        let (apply, progress) = ApplyHandle::start(machine, &config.mode, log.quarantined())?;
+        let (apply, progress) =
+            ApplyHandle::start(machine, &config.mode, log.knows(Fact::Quarantined))?;
         let raft_config = config
             .timing
             .raft_config()
@@ -315,6 +316,7 @@ impl Replica {
         ));
         tasks.spawn(timekeeper::run(self.clone()));
         tasks.spawn(membership::keep(self.clone()));
+        tasks.spawn(membership::note_joined(self.clone()));
         tasks.spawn(watch_leadership(self.clone()));
         tasks.spawn(watch_faults(self.clone()));
         tasks.spawn(room::watch(self.clone(), room));
@@ -380,7 +382,7 @@ impl Replica {
         *self.inner.progress.diverged.borrow()
     }
 
-    /// Whether this node belongs to a cluster, or has begun to form one.
+    /// Whether this node has the beginning of a cluster's log.
     pub fn is_initialized(&self) -> bool {
         let server = self.inner.raft.server_metrics();
         let server = server.borrow_watched();
@@ -756,6 +758,7 @@ impl Replica {
                 id: self.id(),
                 node: self.inner.node.clone(),
                 initialized: self.is_initialized(),
+                joined: self.has_joined(),
             })),
             Ask::Status => Ok(Tell::Status(Box::new(self.own_status()))),
             Ask::Prepare { digest, within } => {

@@ -226,6 +226,64 @@ async fn a_cut_off_leader_answers_nothing_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_joins_though_the_leader_that_took_it_in_is_deposed() {
+    let cluster = Cluster::new();
+    let replicas = cluster.three().await;
+    ticket(&replicas[0]).await.unwrap();
+    let leader = leader_of(&[&replicas[0], &replicas[1], &replicas[2]]).await;
+    let others: Vec<&Replica> = replicas
+        .iter()
+        .filter(|node| node.id() != leader.id())
+        .collect();
+    let joiner = cluster.start(4).await;
+    // The leader reaches the new node and nobody else, nor does the new node.
+    for other in &others {
+        cluster.hub.cut(leader.id(), other.id());
+        cluster.hub.cut(joiner.id(), other.id());
+    }
+    let forming = tokio::spawn({
+        let (joiner, through) = (joiner.clone(), leader.id());
+        async move { joiner.form(join(&[through], false)).await }
+    });
+    until("the log of a leader without a majority", async || {
+        joiner.is_initialized()
+    })
+    .await;
+    ticket(others[0]).await.unwrap();
+    cluster.hub.heal();
+    forming.await.unwrap().unwrap();
+    until_voters(&joiner, 4).await;
+    equal_states(&[&joiner, others[0], others[1]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_removed_stays_so_when_it_starts_again() {
+    let cluster = Cluster::new();
+    let [first, stays, _third] = cluster.three().await;
+    first
+        .change_membership(MemberChange::Transfer(Some(1)), soon())
+        .await
+        .unwrap();
+    // It leads, and so it applies its own removal.
+    let removed = first.id();
+    first
+        .change_membership(MemberChange::Remove(removed), soon())
+        .await
+        .unwrap();
+    until("a leader that applied its own removal", async || {
+        !first.members().iter().any(|member| member.id == removed)
+    })
+    .await;
+    first.shutdown().await;
+    drop(first);
+    let again = cluster.start(removed).await;
+    again.form(join(&[stays.id()], false)).await.unwrap();
+    ticket(&stays).await.unwrap();
+    let back = stays.members().iter().any(|member| member.id == removed);
+    assert!(!back, "{:?}", stays.members());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_expect_each_other_form_one_cluster() {
     let cluster = Cluster::new();
     let mut replicas = Vec::new();

@@ -68,6 +68,10 @@ fn seeds_that_once_found_something_run_through() {
             "30",
             "clients must not lose every node that they were told of",
         ),
+        (
+            "11349",
+            "a node believed a deposed leader that it had joined",
+        ),
     ] {
         let outcome = one(&["--seed", seed]);
         assert_eq!(outcome["violation"], Value::Null, "seed {seed}: {what}");

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{
     LogKey,
-    record::{GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row},
+    record::{Fact, GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row},
 };
 use crate::{
     log_file::{Boxed, LogDisk, Mark},
@@ -88,8 +88,8 @@ pub(crate) enum Change {
         group: u64,
         committed: Option<LogId>,
     },
-    /// Remembers whether the state beside this log was found to be wrong.
-    Quarantined { group: u64, quarantined: bool },
+    /// Remembers something of the node, or forgets it.
+    Note { group: u64, fact: Fact, on: bool },
     /// Gives up the entries up to an index. [`LogDatabase::sweep`] removes them later.
     Purge { group: u64, purged: LogId },
 }
@@ -281,9 +281,7 @@ impl LogDatabase {
                     Change::Committed { group, committed } => {
                         next.group(group).committed = committed;
                     }
-                    Change::Quarantined { group, quarantined } => {
-                        next.group(group).quarantined = quarantined;
-                    }
+                    Change::Note { group, fact, on } => next.group(group).facts.set(fact, on),
                     Change::Purge { group, purged } => next.group(group).purged = Some(purged),
                 }
             }

@@ -33,6 +33,7 @@ use crate::{
     observe,
     types::{LogEntry, LogId, TypeConfig, Vote},
 };
+pub(crate) use record::Fact;
 use record::Record;
 
 /// Group and index. Several Raft groups can share one database.
@@ -162,22 +163,24 @@ impl LogStore {
         (purged < Some(upto)).then_some(upto)
     }
 
-    /// Whether the state beside this log was found to be wrong.
-    pub(crate) fn quarantined(&self) -> bool {
-        self.group.database.group_meta(self.group.id).quarantined
+    /// Whether this is remembered.
+    pub(crate) fn knows(&self, fact: Fact) -> bool {
+        let meta = self.group.database.group_meta(self.group.id);
+        meta.facts.has(fact)
     }
 
-    /// Remembers whether the state beside this log was found to be wrong.
-    pub(crate) async fn save_quarantined(&self, quarantined: bool) -> io::Result<()> {
-        if quarantined == self.quarantined() {
+    /// Remembers this, or forgets it.
+    pub(crate) async fn note(&self, fact: Fact, on: bool) -> io::Result<()> {
+        if on == self.knows(fact) {
             return Ok(());
         }
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.group.write()?;
-            let change = Change::Quarantined {
+            let change = Change::Note {
                 group: self.group.id,
-                quarantined,
+                fact,
+                on,
             };
             self.queue(&mut state, vec![change], 0, Done::Task(sender));
         }

@@ -116,8 +116,36 @@ pub(crate) struct GroupMeta {
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
-    /// The state beside this log was found to be wrong.
-    pub(crate) quarantined: bool,
+    pub(crate) facts: Facts,
+}
+
+/// What is true of the node that owns the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Fact {
+    /// The state beside the log was found to be wrong.
+    Quarantined = 1,
+    /// The node is or was a member of the cluster.
+    Joined = 2,
+}
+
+/// A set of [`Fact`]s, as the sum of their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Facts(u8);
+
+impl Facts {
+    pub(crate) fn has(self, fact: Fact) -> bool {
+        self.0 & fact as u8 != 0
+    }
+
+    pub(crate) fn set(&mut self, fact: Fact, on: bool) {
+        if on {
+            self.0 |= fact as u8;
+        } else {
+            self.0 &= !(fact as u8);
+        }
+    }
 }
 
 /// Who the log belongs to; written when it is made and never again.

@@ -227,8 +227,10 @@ pub struct Meeting {
     pub id: NodeId,
     /// What a membership would hold of it.
     pub node: Node,
-    /// It belongs to a cluster, or is about to form one.
+    /// It belongs to a cluster, or is about to: it has the beginning of a log.
     pub initialized: bool,
+    /// It is or was a member of a cluster.
+    pub joined: bool,
 }
 
 /// What comes before a snapshot's chunks.

@@ -56,6 +56,12 @@ impl Hub {
         }
     }
 
+    /// Nothing passes between these two.
+    pub fn cut(&self, one: NodeId, other: NodeId) {
+        let mut ether = self.0.lock().unwrap();
+        ether.cut.extend([(one, other), (other, one)]);
+    }
+
     pub fn heal(&self) {
         self.0.lock().unwrap().cut.clear();
     }
