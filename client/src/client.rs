@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use hostd_protocol::codec::FRAME_BYTES_MAX;
 use hostd_protocol::{
-    Access, Call, CallError, Consistency, Limits, Member, MemberChange, NodeStatus, Once,
-    PluginChange, PluginDescription, PluginInfo, Reply, Request, Response, UPLOAD_CHUNK_BYTES,
+    Access, Call, CallError, Consistency, DryRun, Limits, LogPage, Member, MemberChange,
+    NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Rejection, RejectionCode, Reply,
+    Request, Response, UPLOAD_CHUNK_BYTES,
 };
 use hostd_quic::Ended;
 use serde_bytes::ByteBuf;
@@ -205,6 +206,42 @@ impl Client {
             timeout_ms: 0,
         };
         reply(self.send(&mut request, Plan::WRITE, deadline).await)
+    }
+
+    /// A piece of the answering node's log: at most `count` lines from the entry at `from` on.
+    pub async fn log(
+        &self,
+        from: u64,
+        plugin: Option<String>,
+        count: u32,
+    ) -> Result<LogPage, CallError> {
+        let request = Request::Log {
+            from,
+            plugin,
+            count,
+        };
+        match self.ask(request, Plan::READ).await? {
+            Response::Log(page) => Ok(page),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Tries a version on the last logged calls of its plugin, on one node and without any effect.
+    pub async fn dry_run(&self, component: Vec<u8>, last: u32) -> Result<DryRun, CallError> {
+        if component.len() > FRAME_BYTES_MAX - ENVELOPE_BYTES {
+            return Err(Rejection::new(
+                RejectionCode::TooLarge,
+                format!("the component has {} bytes", component.len()),
+            )
+            .into());
+        }
+        match self
+            .ask(Request::DryRun { component, last }, Plan::READ)
+            .await?
+        {
+            Response::DryRun(run) => Ok(*run),
+            _ => Err(failure::unexpected()),
+        }
     }
 
     /// Uploads a component in pieces, and returns its digest, by which it can be activated. Goes on

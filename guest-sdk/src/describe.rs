@@ -54,6 +54,8 @@ pub struct ArgumentInfo {
     pub value: ArgumentType,
     /// Whether it names a key of the plugin's state.
     pub is_key: bool,
+    /// Whether its value is kept out of whatever shows calls.
+    pub secret: bool,
 }
 
 /// How often and where an argument may stand.
@@ -118,6 +120,7 @@ impl ArgumentInfo {
             },
             value: self.value,
             is_key: self.is_key,
+            secret: self.secret,
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use crate::{bench, call, commands, member, pki, plugin};
+use crate::{bench, call, commands, log, member, pki, plugin};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -149,6 +149,9 @@ last_log applied checkpoint digest data_bytes health reachable plugins.")]
     /// Install, upgrade, show and remove plugins; make, test and check new ones
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Print the log, and rebuild the state as it was
+    #[command(subcommand)]
+    Log(log::Command),
     /// Measure how many calls the cluster answers, and how quickly
     Bench(bench::Bench),
     /// Print a completion script for a shell

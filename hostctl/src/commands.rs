@@ -176,5 +176,6 @@ fn argument_to_json(argument: &Argument) -> Value {
         "keyword": keyword,
         "value": value,
         "is_key": argument.is_key,
+        "secret": argument.secret,
     })
 }

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Usage(String),
     /// A plugin's crate does not build.
     Build(String),
+    /// A version fares otherwise than the one that runs.
+    Differs(String),
     /// Tests failed.
     Failed(String),
     /// Writing the output failed, or a file or the system did not do.
@@ -48,6 +50,7 @@ impl Exit {
             Self::Pki(error) => ("pki", error.to_string(), 1),
             Self::Usage(message) => ("usage", message.clone(), 2),
             Self::Build(message) => ("build", message.clone(), 1),
+            Self::Differs(message) => ("differs", message.clone(), 4),
             Self::Failed(message) => ("failed", message.clone(), 1),
             // Whoever read the output has enough of it.
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => {

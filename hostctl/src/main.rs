@@ -13,6 +13,7 @@ mod commands;
 mod completion;
 mod connect;
 mod exit;
+mod log;
 mod member;
 mod output;
 mod pki;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Member(member) => run_here(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
         Command::Bench(arguments) => bench::run(&global, arguments),
+        Command::Log(command) => log::run(&global, command),
         Command::Plugin(command) => plugin::run(&global, command),
         Command::Completion { shell } => completion::run(shell),
         Command::Snapshot(_) => Err(Exit::not_built("snapshot")),

@@ -23,6 +23,8 @@ pub(crate) struct Parameter {
     by_reference: ByReference,
     /// `#[key]`.
     pub(crate) is_key: bool,
+    /// `#[secret]`.
+    secret: bool,
     pub(crate) span: Span,
 }
 
@@ -55,10 +57,11 @@ enum ByReference {
     Inside,
 }
 
-/// `#[key]`, `#[keyword("EX")]`, `#[flag("NX")]`, `#[names("key", "value")]`.
+/// `#[key]`, `#[secret]`, `#[keyword("EX")]`, `#[flag("NX")]`, `#[names("key", "value")]`.
 #[derive(Default)]
 struct Marks {
     key: Option<Span>,
+    secret: Option<Span>,
     keyword: Option<LitStr>,
     flag: Option<LitStr>,
     names: Option<(Span, Vec<LitStr>)>,
@@ -89,6 +92,7 @@ impl Parameter {
             element: ty.as_ref().clone(),
             by_reference: ByReference::No,
             is_key: marks.key.is_some(),
+            secret: marks.secret.is_some(),
             span: ty.span(),
         };
         parameter.read_type(ty)?;
@@ -185,6 +189,9 @@ impl Parameter {
         if let (Shape::Keyword(_), Some(flag)) = (&self.shape, &marks.flag) {
             return Err(Error::new_spanned(flag, "either a keyword or a flag"));
         }
+        if let (Shape::Flag(_), Some(span)) = (&self.shape, marks.secret) {
+            return Err(Error::new(span, "a flag has no value that could be secret"));
+        }
         match (&mut self.shape, marks.names) {
             (Shape::Groups(parts), Some((_, names))) if parts.len() == names.len() => {
                 for (part, name) in parts.iter_mut().zip(names) {
@@ -233,6 +240,7 @@ impl Parameter {
             name,
             element,
             is_key,
+            secret,
             ..
         } = self;
         let kind = match &self.shape {
@@ -247,6 +255,7 @@ impl Parameter {
                         kind: Kind::Flag(#keyword),
                         value: ArgumentType::Text,
                         is_key: false,
+                        secret: false,
                     }
                 }];
             }
@@ -254,12 +263,14 @@ impl Parameter {
                 return parts
                     .iter()
                     .map(|Part { name, element }| {
-                        describe_one(name, element, false, quote!(Repeated), self.span)
+                        let marks = (false, *secret);
+                        describe_one(name, element, marks, quote!(Repeated), self.span)
                     })
                     .collect();
             }
         };
-        vec![describe_one(name, element, *is_key, kind, self.span)]
+        let marks = (*is_key, *secret);
+        vec![describe_one(name, element, marks, kind, self.span)]
     }
 
     /// Statements that take it off the front of `input`.
@@ -371,6 +382,9 @@ impl Marks {
             if path.is_ident("key") {
                 attribute.meta.require_path_only()?;
                 marks.key = Some(attribute.span());
+            } else if path.is_ident("secret") {
+                attribute.meta.require_path_only()?;
+                marks.secret = Some(attribute.span());
             } else if path.is_ident("keyword") {
                 marks.keyword = Some(attribute.parse_args()?);
             } else if path.is_ident("flag") {
@@ -391,7 +405,7 @@ impl Marks {
 fn describe_one(
     name: &str,
     element: &Type,
-    is_key: bool,
+    (is_key, secret): (bool, bool),
     kind: TokenStream,
     span: Span,
 ) -> TokenStream {
@@ -402,6 +416,7 @@ fn describe_one(
             kind: Kind::#kind,
             value: #element::TYPE,
             is_key: #is_key || #element::IS_KEY,
+            secret: #secret,
         }
     }
 }

@@ -9,7 +9,7 @@ use hostd_protocol::NodeId;
 use crate::node::StartError;
 
 /// The state database's file name.
-pub(crate) const STATE_FILE: &str = "state.redb";
+pub(crate) use hostd_replica::STATE_FILE;
 /// Where snapshots are received.
 pub(crate) const SPOOL_DIRECTORY: &str = "incoming";
 

@@ -8,6 +8,7 @@
 
 mod config;
 mod data_dir;
+pub mod dev;
 mod ground;
 pub mod logging;
 mod node;

@@ -7,7 +7,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hostd::options::Options;
+use hostd::dev::{self, DevOptions};
+use hostd::options::{Command, LogFormat, LogLevel, Options};
 use hostd::{Node, StartError, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,7 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let options = match Options::parse().with_file() {
+    let mut options = Options::parse();
+    if let Some(Command::Dev(options)) = options.command.take() {
+        return develop(options);
+    }
+    let options = match options.with_file() {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
@@ -67,6 +72,20 @@ fn main() -> ExitCode {
             reason = node.fault() => fault(&reason),
         }
     })
+}
+
+/// One node for whoever writes a plugin.
+fn develop(options: DevOptions) -> ExitCode {
+    logging::start(LogLevel::Warn, LogFormat::default());
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fault(&error),
+    };
+    match runtime.block_on(dev::run(options, stop_signal())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Config(error)) => usage(&error),
+        Err(error) => fault(&error),
+    }
 }
 
 /// Threads that serve: half of the cores. The log writer, the machine and the kernel need the

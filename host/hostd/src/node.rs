@@ -8,7 +8,9 @@ use std::time::Duration;
 use hostd_gateway::{Gateway, Limits};
 use hostd_machine::Engine;
 use hostd_pki::{Identity, PkiError};
-use hostd_protocol::{Call, CallError, Consistency, Failure, NodeId, Reply};
+use hostd_protocol::{
+    Call, CallError, Consistency, Failure, NodeId, PluginChange, Reply, UPLOAD_CHUNK_BYTES,
+};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -16,7 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::data_dir::DataDir;
 use crate::ground::Ground;
 use crate::plugins::PluginFile;
-use crate::service::Service;
+use crate::service::{ReadSink, Service};
 use crate::{plugins, replication};
 
 /// How long a stopping node waits for another to take over, and for its clients' requests.
@@ -138,11 +140,23 @@ impl Node {
         files: Vec<PluginFile>,
         ground: Ground,
     ) -> Result<Self, StartError> {
+        Self::start_with(config, files, ground, None).await
+    }
+
+    pub(crate) async fn start_with(
+        config: &Config,
+        files: Vec<PluginFile>,
+        ground: Ground,
+        reads: Option<ReadSink>,
+    ) -> Result<Self, StartError> {
         let endpoint = ground.endpoint.clone();
         let address = endpoint.local_addr()?;
         let cluster_name = ground.credentials.cluster().unwrap_or_default().to_owned();
         let replica = replication::open(config, ground, address).await?;
-        let service = Service::new(replica.clone(), config.open_reads);
+        let mut service = Service::new(replica.clone(), config.open_reads);
+        if let Some(sink) = reads {
+            service = service.tell_reads(sink);
+        }
         let peers = replica.clone();
         let gateway = Gateway::serve(
             endpoint.clone(),
@@ -208,6 +222,34 @@ impl Node {
             timeout_ms: CALL_TIMEOUT_MS,
         };
         self.service.call(principal, call).await
+    }
+
+    /// Lets a component take over from the version of its plugin that runs, or installs it.
+    pub(crate) async fn upgrade(
+        &self,
+        principal: &str,
+        component: &[u8],
+    ) -> Result<Reply, CallError> {
+        let digest = *blake3::hash(component).as_bytes();
+        let deadline = || Instant::now() + Duration::from_millis(CALL_TIMEOUT_MS.into());
+        for (number, piece) in component.chunks(UPLOAD_CHUNK_BYTES).enumerate() {
+            let change = PluginChange::Upload {
+                digest,
+                total: component.len() as u64,
+                offset: (number * UPLOAD_CHUNK_BYTES) as u64,
+                bytes: piece.to_vec(),
+            };
+            self.service
+                .change_plugins(principal, change, deadline())
+                .await?;
+        }
+        let change = PluginChange::Activate {
+            digest,
+            replace: true,
+        };
+        self.service
+            .change_plugins(principal, change, deadline())
+            .await
     }
 
     /// Waits until this node meets a fault of its own and returns the reason. The node serves

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use crate::config::{Config, ConfigError, Formation, Pki};
+use crate::dev::DevOptions;
 
 /// Runs WebAssembly components as a replicated state machine.
 ///
@@ -14,9 +15,20 @@ use crate::config::{Config, ConfigError, Formation, Pki};
 /// node on the same machine: `hostd --plugin ticket.wasm -n 2 -a 127.0.0.1:11002 -j
 /// 127.0.0.1:11001`. Then: `hostctl call ticket`.
 #[derive(Debug, Parser, Deserialize)]
-#[command(name = "hostd", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "hostd",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
+    /// Something other than a node of a cluster.
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub command: Option<Command>,
+
     /// A plugin to install where the cluster lacks it; repeatable
     #[arg(long, value_name = "FILE", env = "HOSTD_PLUGIN", value_delimiter = ',')]
     #[serde(default)]
@@ -116,7 +128,15 @@ Examples:
   hostd --plugin ticket.wasm                                     one node, in ./data
   hostd --plugin ticket.wasm -n 2 -a 127.0.0.1:11002 -j 127.0.0.1:11001
                                                                  a second one beside it
-  hostctl status                                                 how they are";
+  hostctl status                                                 how they are
+  hostd dev --plugin ~/votes                                     while you write a plugin";
+
+/// Something other than a node of a cluster.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a plugin while it is being written: build, upgrade live, print each call
+    Dev(DevOptions),
+}
 
 /// What to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -164,6 +184,7 @@ impl Options {
     fn or(self, file: Self) -> Self {
         let list = |own: Vec<_>, other| if own.is_empty() { other } else { own };
         Self {
+            command: None,
             plugin: if self.plugin.is_empty() {
                 file.plugin
             } else {

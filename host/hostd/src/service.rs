@@ -23,6 +23,9 @@ const MIGRATION_LOOK: Duration = Duration::from_millis(20);
 /// Long queries that run at the same time. Their threads are apart from those that serve.
 const LONG_QUERIES_MAX: usize = 2;
 
+/// Lines of one page of the log.
+const LINES_MAX: usize = 10_000;
+
 /// Answers requests. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -30,7 +33,12 @@ pub(crate) struct Service {
     views: Views,
     open_reads: bool,
     long_queries: Arc<Semaphore>,
+    /// Who wants to know of each read: a plugin's author.
+    reads: Option<ReadSink>,
 }
+
+/// Takes each read with what it came to and the fuel that it used.
+pub(crate) type ReadSink = Arc<dyn Fn(&str, &Call, &Outcome, u64) + Send + Sync>;
 
 impl Service {
     pub(crate) fn new(replica: Replica, open_reads: bool) -> Self {
@@ -40,6 +48,15 @@ impl Service {
             views,
             open_reads,
             long_queries: Arc::new(Semaphore::new(LONG_QUERIES_MAX)),
+            reads: None,
+        }
+    }
+
+    /// As it is, and each read is told.
+    pub(crate) fn tell_reads(self, sink: ReadSink) -> Self {
+        Self {
+            reads: Some(sink),
+            ..self
         }
     }
 
@@ -74,7 +91,12 @@ impl Service {
                 if call.consistency == Consistency::Linearizable && !self.open_reads {
                     self.replica.read_barrier(deadline).await?;
                 }
-                Ok(self.query(call, deadline).await??)
+                let Some(sink) = &self.reads else {
+                    return Ok(self.query(call, deadline).await?.0?);
+                };
+                let (outcome, fuel) = self.query(call.clone(), deadline).await?;
+                sink(principal, &call, &outcome, fuel);
+                Ok(outcome?)
             }
         }
     }
@@ -100,7 +122,7 @@ impl Service {
     }
 
     /// Changes the plugins. A version is made ready by a quorum before it is activated.
-    async fn change_plugins(
+    pub(crate) async fn change_plugins(
         &self,
         principal: &str,
         change: PluginChange,
@@ -130,13 +152,13 @@ impl Service {
         }
     }
 
-    async fn query(&self, call: Call, deadline: Instant) -> Result<Outcome, CallError> {
+    async fn query(&self, call: Call, deadline: Instant) -> Result<(Outcome, u64), CallError> {
         if self.replica.quarantined() {
             return Err(hostd_replica::quarantined().into());
         }
-        let outcome = run_query(&self.views.latest(), &call, Budget::Short)?;
+        let (outcome, fuel) = run_query(&self.views.latest(), &call, Budget::Short)?;
         if !matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::FuelExhausted) {
-            return Ok(outcome);
+            return Ok((outcome, fuel));
         }
         let Ok(running) = timeout_at(deadline, self.long_queries.acquire()).await else {
             return Err(failure(
@@ -209,6 +231,25 @@ impl hostd_gateway::Service for Service {
                     Box::new(view.limits().clone()),
                 ))
             }
+            Request::Log {
+                from,
+                plugin,
+                count,
+            } => {
+                let count = (count as usize).min(LINES_MAX);
+                let page = self
+                    .replica
+                    .look_back(move |history| history.show(from, plugin.as_deref(), count))
+                    .await?;
+                Ok(Response::Log(page))
+            }
+            Request::DryRun { component, last } => {
+                let run = self
+                    .replica
+                    .look_back(move |history| history.dry_run(&component, last as usize))
+                    .await?;
+                Ok(Response::DryRun(Box::new(run)))
+            }
             Request::Member(change) => {
                 tracing::info!(
                     principal = &**principal,
@@ -230,8 +271,8 @@ fn resolve(view: &View, call: &Call) -> Result<Access, CallError> {
         .access)
 }
 
-fn run_query(view: &View, call: &Call, budget: Budget) -> Result<Outcome, CallError> {
-    view.query(
+fn run_query(view: &View, call: &Call, budget: Budget) -> Result<(Outcome, u64), CallError> {
+    view.query_measured(
         call.plugin.as_deref(),
         &call.command,
         &call.arguments,

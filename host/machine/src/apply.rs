@@ -14,6 +14,7 @@ use crate::machine::{Applied, Input, Machine, Position};
 use crate::migration::Phase;
 use crate::plugin::Plugin;
 use crate::random::Generator;
+use crate::record::Called;
 use crate::sessions::Admission;
 use crate::store::{Revision, Writes, writes_bytes};
 use crate::system::Founding;
@@ -190,7 +191,12 @@ impl Machine {
                         Err(rejection) => return Ok(Err(rejection)),
                     }
                 }
-                let outcome = self.call(moment, plugin.as_deref(), &command, arguments, events)?;
+                let outcome = if self.recorder.is_some() {
+                    let (plugin, command) = (plugin.as_deref(), &*command);
+                    self.recorded_call(moment, &principal, plugin, command, arguments, events)?
+                } else {
+                    self.call(moment, plugin.as_deref(), &command, arguments, events)?
+                };
                 // A call that has to wait did not run, and runs when it comes again.
                 let waits = matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::Migrating);
                 if let Some(once) = once.as_ref().filter(|_| !waits) {
@@ -242,6 +248,28 @@ impl Machine {
         self.system.found(founding, layers, moment.revision);
         self.limits = Arc::new(limits);
         Ok(Ok(Reply::Ok))
+    }
+
+    fn recorded_call(
+        &mut self,
+        moment: &Moment<'_>,
+        principal: &str,
+        plugin: Option<&str>,
+        command: &str,
+        arguments: Vec<serde_bytes::ByteBuf>,
+        events: &mut Vec<crate::Event>,
+    ) -> Result<Outcome, Fault> {
+        let target = self.catalogue.resolve(plugin, command).ok().cloned();
+        let called = Called::Command {
+            name: command.to_owned(),
+            arguments: arguments.clone(),
+        };
+        let fuel_before = self.system.running.fuel;
+        let outcome = self.call(moment, plugin, command, arguments, events)?;
+        let came_to = (&outcome, self.system.running.fuel - fuel_before);
+        let answered = target.as_ref().map(|target| &*target.installed);
+        self.record_call(moment, principal, answered, called, came_to);
+        Ok(outcome)
     }
 
     fn call(
@@ -333,6 +361,8 @@ impl Machine {
                 revision: moment.revision,
                 seed: moment.seed,
             };
+            let called = Called::Timer(timer.id.clone());
+            let fuel_before = self.system.running.fuel;
             let outcome = self.run(
                 &firing,
                 fired,
@@ -341,6 +371,8 @@ impl Machine {
                 events,
                 |instance, task| instance.wake(task, timer.id),
             )?;
+            let came_to = (&outcome, self.system.running.fuel - fuel_before);
+            self.record_call(&firing, "", Some(&installed), called, came_to);
             if let Err(rejection) = outcome {
                 tracing::warn!(plugin = &*installed.name, %rejection, "a timer's handler was rejected");
             }
@@ -399,6 +431,7 @@ impl Machine {
         }
         self.system.running.usage.extend(usage);
         self.timers.note(&writes);
+        self.note_changes(installed, &writes);
         let layers = self.layers.as_mut().expect("no command is running");
         layers.merge(writes, moment.revision)?;
         events.append(&mut told);

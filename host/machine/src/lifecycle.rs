@@ -115,7 +115,7 @@ impl Machine {
     }
 
     /// The one place where it is decided which code runs.
-    fn activate_plugin(
+    pub(crate) fn activate_plugin(
         &mut self,
         moment: &Moment<'_>,
         principal: String,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Catalogue;
 use crate::migration::Migrations;
 use crate::query::{View, Views};
+use crate::record::Recorder;
 use crate::sessions::Sessions;
 use crate::store::{Base, Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
 use crate::system::System;
@@ -100,6 +101,8 @@ pub struct Machine {
     /// Members at the checkpoint that is being written.
     frozen_membership: Option<Vec<u8>>,
     views: Views,
+    /// Who wants to know of each call.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -119,8 +122,17 @@ impl Machine {
     pub fn open(engine: Arc<Engine>, backend: impl StorageBackend) -> Result<Self, OpenError> {
         let (store, checkpoint) = Store::open(backend)?;
         let parts = Parts::load(&engine, store.base()?, &checkpoint)?;
+        Ok(Self::from_parts(engine, store, parts, &checkpoint))
+    }
+
+    pub(crate) fn from_parts(
+        engine: Arc<Engine>,
+        store: Store,
+        parts: Parts,
+        checkpoint: &Checkpoint,
+    ) -> Self {
         let views = Views::new(Arc::new(View::new(&engine, &parts)));
-        Ok(Self {
+        Self {
             engine,
             store,
             layers: Some(parts.layers),
@@ -138,7 +150,8 @@ impl Machine {
             durable: parts.durable,
             frozen_membership: None,
             views,
-        })
+            recorder: None,
+        }
     }
 
     /// The last entry applied.
@@ -187,6 +200,10 @@ impl Machine {
                 .as_ref()
                 .map(|founding| founding.cluster.clone()),
             founded: self.system.founding.as_ref().map(|founding| founding.time),
+            recycle: self
+                .recorder
+                .as_ref()
+                .is_some_and(|recorder| recorder.recycle),
         }));
     }
 

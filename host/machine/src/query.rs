@@ -62,6 +62,8 @@ pub struct View {
     pub(crate) dropping: bool,
     pub(crate) cluster: Option<String>,
     pub(crate) founded: Option<TimeNs>,
+    /// Instances live for one query only.
+    pub(crate) recycle: bool,
 }
 
 /// Where the newest published view is found. Cloning is cheap; all clones see the same.
@@ -108,6 +110,7 @@ impl View {
                 .as_ref()
                 .map(|founding| founding.cluster.clone()),
             founded: parts.system.founding.as_ref().map(|founding| founding.time),
+            recycle: false,
         }
     }
 
@@ -192,6 +195,22 @@ impl View {
         Ok(description)
     }
 
+    /// The plugin that a command's name means, and what that says of the command.
+    pub fn described(
+        &self,
+        plugin: Option<&str>,
+        command: &str,
+    ) -> Option<(&str, &CommandDescription)> {
+        let target = self.catalogue.resolve(plugin, command).ok()?;
+        Some((&target.installed.name, target.description()))
+    }
+
+    /// The version of a plugin that runs, and the layout of its state.
+    pub fn version(&self, plugin: &str) -> Option<(String, u32)> {
+        let description = self.catalogue.get(plugin)?.plugin.description();
+        Some((description.version.clone(), description.state_version))
+    }
+
     /// Runs a read command. Takes as long as the command does, in the caller's thread.
     ///
     /// Random numbers drawn in a query are the same for the same state.
@@ -202,22 +221,35 @@ impl View {
         arguments: &[ByteBuf],
         budget: Budget,
     ) -> Result<Outcome, Fault> {
+        let (outcome, _fuel) = self.query_measured(plugin, command, arguments, budget)?;
+        Ok(outcome)
+    }
+
+    /// As [`View::query`], with the fuel that was used.
+    pub fn query_measured(
+        &self,
+        plugin: Option<&str>,
+        command: &str,
+        arguments: &[ByteBuf],
+        budget: Budget,
+    ) -> Result<(Outcome, u64), Fault> {
+        let refused = |rejection| Ok((Err(rejection), 0));
         let target = match self.catalogue.resolve(plugin, command) {
             Ok(target) => target,
-            Err(rejection) => return Ok(Err(rejection)),
+            Err(rejection) => return refused(rejection),
         };
         let description = target.description();
         let limits = &target.installed.limits;
         if let Err(rejection) = check_arguments(description, arguments, limits) {
-            return Ok(Err(rejection));
+            return refused(rejection);
         }
         if description.access == Access::Write {
             let message = format!("'{}' is a write command", description.name);
-            return Ok(Err(Rejection::new(RejectionCode::ReadOnly, message)));
+            return refused(Rejection::new(RejectionCode::ReadOnly, message));
         }
         let mut held = match self.instance(&target.installed) {
             Ok(held) => held,
-            Err(Stop::Rejected(rejection)) => return Ok(Err(rejection)),
+            Err(Stop::Rejected(rejection)) => return refused(rejection),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         let mut seed = [0; 16];
@@ -242,10 +274,10 @@ impl View {
         let finished = held
             .instance
             .call(task, Arc::clone(&target.command), arguments);
-        if !held.instance.poisoned {
+        if !held.instance.poisoned && !self.recycle {
             target.installed.put_idle(held);
         }
-        finished.outcome
+        Ok((finished.outcome?, finished.fuel))
     }
 
     /// Size of the changes since the last checkpoint.

@@ -61,6 +61,8 @@ pub struct Argument {
     pub value: ArgumentType,
     /// Whether it names a key of the plugin's state.
     pub is_key: bool,
+    /// Whether its value is kept out of whatever shows calls.
+    pub secret: bool,
 }
 
 /// How often and where an argument may stand.
@@ -116,6 +118,53 @@ impl CommandDescription {
         words.join(" ")
     }
 
+    /// For each argument of a call, whether its value is secret. What the description has no place for
+    /// counts as secret where any argument does.
+    pub fn secrets<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Vec<bool> {
+        let keyword = |word: &A| {
+            self.arguments.iter().find(|argument| {
+                matches!(&argument.kind, ArgumentKind::Keyword(known) | ArgumentKind::Flag(known)
+                    if known.as_bytes().eq_ignore_ascii_case(word.as_ref()))
+            })
+        };
+        let mut marks = Vec::with_capacity(arguments.len());
+        let repeated: Vec<bool> = self
+            .arguments
+            .iter()
+            .filter(|argument| argument.kind == ArgumentKind::Repeated)
+            .map(|argument| argument.secret)
+            .collect();
+        for argument in &self.arguments {
+            let next = arguments.get(marks.len());
+            match argument.kind {
+                ArgumentKind::Required => marks.push(argument.secret),
+                ArgumentKind::Optional if next.is_some_and(|word| keyword(word).is_none()) => {
+                    marks.push(argument.secret);
+                }
+                _ => {}
+            }
+        }
+        marks.truncate(arguments.len());
+        if !repeated.is_empty() {
+            let left = arguments.len() - marks.len();
+            marks.extend(repeated.iter().cycle().take(left));
+        }
+        let any = self.arguments.iter().any(|argument| argument.secret);
+        while let Some(word) = arguments.get(marks.len()) {
+            match keyword(word) {
+                Some(known) => {
+                    marks.push(false);
+                    if !matches!(known.kind, ArgumentKind::Flag(_)) {
+                        marks.push(known.secret);
+                    }
+                }
+                None => marks.push(any),
+            }
+        }
+        marks.truncate(arguments.len());
+        marks
+    }
+
     /// Checks the number of arguments against the description, without looking at their types.
     ///
     /// Returns the reason when no reading of the description admits `count` arguments. A plugin
@@ -169,5 +218,63 @@ impl Argument {
             ArgumentKind::Keyword(keyword) => format!("[{keyword} {}]", self.name),
             ArgumentKind::Flag(keyword) => format!("[{keyword}]"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(name: &str, kind: ArgumentKind, secret: bool) -> Argument {
+        Argument {
+            name: name.into(),
+            kind,
+            value: ArgumentType::Bytes,
+            is_key: false,
+            secret,
+        }
+    }
+
+    fn command(arguments: Vec<Argument>) -> CommandDescription {
+        CommandDescription {
+            name: "store".into(),
+            access: Access::Write,
+            arguments,
+            summary: String::new(),
+            details: String::new(),
+            examples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_they_stand() {
+        use ArgumentKind::{Flag, Keyword, Optional, Repeated, Required};
+        let store = command(vec![
+            argument("path", Required, false),
+            argument("value", Required, true),
+            argument("note", Optional, true),
+            argument("version", Keyword("IF".into()), false),
+            argument("token", Keyword("TOKEN".into()), true),
+            argument("new", Flag("NX".into()), false),
+        ]);
+        let of = |words: &[&str]| store.secrets(words);
+        assert_eq!(of(&["p", "v"]), [false, true]);
+        assert_eq!(of(&["p", "v", "n", "nx"]), [false, true, true, false]);
+        assert_eq!(of(&["p", "v", "if", "1"]), [false, true, false, false]);
+        assert_eq!(
+            of(&["p", "v", "NX", "token", "t"]),
+            [false, true, false, false, true]
+        );
+        // Too few, or what nobody expects.
+        assert_eq!(of(&["p"]), [false]);
+        assert_eq!(of(&["p", "v", "n", "odd"]), [false, true, true, true]);
+        let pairs = command(vec![
+            argument("path", Repeated, false),
+            argument("value", Repeated, true),
+        ]);
+        assert_eq!(
+            pairs.secrets(&["a", "1", "b", "2"]),
+            [false, true, false, true]
+        );
     }
 }

@@ -11,6 +11,7 @@ pub mod codec;
 pub mod description;
 pub mod entry;
 pub mod error;
+pub mod history;
 pub mod limits;
 pub mod outcome;
 pub mod plugin;
@@ -23,6 +24,7 @@ pub use description::{
 };
 pub use entry::{Batch, Command, EngineIdentity, Entry, ONCE_KEY_BYTES_MAX, Once};
 pub use error::{CallError, Failure, FailureCode};
+pub use history::{Difference, DryRun, LogLine, LogPage, Logged, WriteDifference, Written};
 pub use limits::{LimitInfo, Limits};
 pub use outcome::{Outcome, Rejection, RejectionCode};
 pub use plugin::{

@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
-    Limits, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Reply,
+    DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription,
+    PluginInfo, Reply,
 };
 
 /// Arguments that a call may have.
@@ -51,6 +52,24 @@ pub enum Request {
     },
     /// Every plugin with its versions, and the limits. Answered by [`Response::Plugins`].
     Plugins,
+    /// A piece of the answering node's log. Answered by [`Response::Log`].
+    Log {
+        /// Index of the first entry; the first that the node has when it is earlier.
+        from: u64,
+        /// Only what concerns this plugin.
+        plugin: Option<String>,
+        /// How many lines at most.
+        count: u32,
+    },
+    /// Try a version on the last logged calls of its plugin, on the answering node alone and without
+    /// any effect. Answered by [`Response::DryRun`].
+    DryRun {
+        /// The component.
+        #[serde(with = "serde_bytes")]
+        component: Vec<u8>,
+        /// How many calls at most.
+        last: u32,
+    },
 }
 
 /// A call of a plugin's command.
@@ -120,6 +139,10 @@ pub enum Response {
     Members(Vec<Member>),
     /// The plugins, sorted by name, and the limits of the cluster.
     Plugins(Vec<PluginInfo>, Box<Limits>),
+    /// A piece of the log.
+    Log(LogPage),
+    /// How the version fared.
+    DryRun(Box<DryRun>),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

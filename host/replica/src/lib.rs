@@ -18,6 +18,7 @@ mod apply;
 mod checkpoints;
 mod config;
 mod divergence;
+mod history;
 mod log_file;
 mod log_store;
 mod log_writer;
@@ -39,7 +40,10 @@ pub mod types;
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
 };
-pub use log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE, once_free, open_database};
+pub use history::{History, HistoryError};
+pub use log_file::{
+    FileBackend, LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, once_free, open_database,
+};
 pub use log_store::OpenLogError;
 pub use membership::{FormError, Formation};
 pub use network::quic::QuicTransport;

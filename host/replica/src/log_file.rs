@@ -20,6 +20,8 @@ use std::{
 use redb::StorageBackend;
 use tokio::time::Instant;
 
+/// Name of the state's database file.
+pub const STATE_FILE: &str = "state.redb";
 /// Name of the log's database file.
 pub const LOG_FILE: &str = "log.redb";
 /// Name of the file that says how far the log is durable.

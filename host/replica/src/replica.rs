@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hostd_machine::Views;
+use hostd_machine::{Rehearsals, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{Command, Failure, FailureCode, MemberChange, NodeId, Outcome};
 use openraft::{
@@ -113,6 +113,9 @@ pub(crate) struct ReplicaInner {
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) shortage: Shortage,
     pub(crate) prepared: Prepared,
+    pub(crate) rehearsals: Rehearsals,
+    /// One look back at a time.
+    pub(crate) looking_back: tokio::sync::Mutex<()>,
     reads: Arc<ReadIndex>,
     pub(crate) log: LogStore,
     writer: Arc<LogWriter>,
@@ -214,6 +217,7 @@ impl Replica {
         check_together(&config, &log, &machine)?;
 
         let views = machine.views();
+        let rehearsals = machine.rehearsals();
         let (apply, progress) =
             ApplyHandle::start(machine, &config.mode, log.knows(Fact::Quarantined))?;
         let raft_config = config
@@ -259,6 +263,8 @@ impl Replica {
             changing: tokio::sync::Mutex::new(()),
             shortage: Shortage::default(),
             prepared: Prepared::default(),
+            rehearsals,
+            looking_back: tokio::sync::Mutex::default(),
             reads: ReadIndex::new(),
             log,
             writer,

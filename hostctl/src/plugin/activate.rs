@@ -1,7 +1,7 @@
 //! `hostctl plugin install` and `hostctl plugin upgrade`: a component goes into the cluster, is made
 //! ready by every node, and takes over at one entry of the log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hostd_client::{Client, Reply};
@@ -9,7 +9,7 @@ use hostd_protocol::{PluginChange, RejectionCode};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::{find, patient, refusal};
+use super::{dry_run, find, patient, refusal};
 use crate::args::{Format, Global};
 use crate::exit::Exit;
 use crate::output;
@@ -25,7 +25,12 @@ pub(crate) struct Install {
 #[command(after_help = "\
 Nothing is dropped or answered twice. Where the new version cannot read the state, but says that it
 can migrate it, that is done in steps while the old version answers; if it fails, the old version
-stays. See `hostctl plugin show`.")]
+stays. See `hostctl plugin show`.
+
+  hostctl plugin upgrade new.wasm --dry-run --last 500
+
+plays the last 500 calls on both versions on one node, without any effect, and shows outcomes and
+changes that differ, and the fuel. Exit code 0: no differences; 4: there are some.")]
 pub(crate) struct Upgrade {
     /// The component, as `hostctl plugin build` makes it
     #[arg(value_name = "FILE")]
@@ -33,9 +38,12 @@ pub(crate) struct Upgrade {
     /// Do not wait for the end of a migration
     #[arg(long)]
     no_wait: bool,
-    /// Only try it on the last logged commands, and show what differs (not built yet)
+    /// Change nothing: play the last logged calls on both versions, and show what differs
     #[arg(long)]
     dry_run: bool,
+    /// How many calls a dry run plays, of those since the last checkpoint
+    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "dry_run")]
+    last: u32,
 }
 
 pub(super) async fn install(global: &Global, install: Install) -> Result<(), Exit> {
@@ -44,24 +52,14 @@ pub(super) async fn install(global: &Global, install: Install) -> Result<(), Exi
 
 pub(super) async fn upgrade(global: &Global, upgrade: Upgrade) -> Result<(), Exit> {
     if upgrade.dry_run {
-        return Err(Exit::not_built("plugin upgrade --dry-run"));
+        let component = read(&upgrade.file)?;
+        return dry_run::run(global, &upgrade.file, component, upgrade.last).await;
     }
     file(global, upgrade.file, true, upgrade.no_wait).await
 }
 
 async fn file(global: &Global, file: PathBuf, replace: bool, no_wait: bool) -> Result<(), Exit> {
-    let component = std::fs::read(&file).map_err(|error| {
-        refusal(
-            RejectionCode::InvalidArgument,
-            format!("{}: {error}", file.display()),
-        )
-    })?;
-    if component.is_empty() {
-        return Err(refusal(
-            RejectionCode::InvalidArgument,
-            format!("{}: the file is empty", file.display()),
-        ));
-    }
+    let component = read(&file)?;
     let client = patient(global).await?;
     let bar = bar(component.len() as u64);
     let uploaded = client
@@ -74,6 +72,22 @@ async fn file(global: &Global, file: PathBuf, replace: bool, no_wait: bool) -> R
     };
     client.close().await;
     done
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Exit> {
+    let component = std::fs::read(file).map_err(|error| {
+        refusal(
+            RejectionCode::InvalidArgument,
+            format!("{}: {error}", file.display()),
+        )
+    })?;
+    if component.is_empty() {
+        return Err(refusal(
+            RejectionCode::InvalidArgument,
+            format!("{}: the file is empty", file.display()),
+        ));
+    }
+    Ok(component)
 }
 
 /// Makes a version that the cluster has the one that runs, and says what came of it.

@@ -4,6 +4,7 @@
 mod activate;
 mod build;
 mod check;
+mod dry_run;
 mod forget;
 mod limits;
 mod list;

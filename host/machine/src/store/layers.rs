@@ -155,6 +155,14 @@ impl Layers {
         changes
     }
 
+    /// Lays the frozen changes and those since together, where nobody writes the frozen ones to disk.
+    pub(crate) fn unfreeze(&mut self) {
+        if let Some(mut changes) = self.frozen.take() {
+            changes.extend(std::mem::take(&mut self.active));
+            self.active = changes;
+        }
+    }
+
     /// The row at `key`.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
         match self.active.get(key) {

@@ -23,6 +23,9 @@ const POOL_MEMORY_BYTES: u64 = 1 << 30;
 /// are refused above it.
 pub(crate) const PLUGINS_MAX: u32 = 64;
 
+/// Whatever runs for the log may also run in one rehearsal at the same time.
+const LOG_INSTANCES_MAX: u32 = 2 * 2 * PLUGINS_MAX;
+
 /// Instances for queries, running and idle.
 const QUERY_INSTANCES_MAX: u32 = 64;
 
@@ -148,7 +151,7 @@ const WASMTIME_VERSION: &str = env!("HOSTD_WASMTIME_VERSION");
 const TARGET: &str = env!("HOSTD_TARGET");
 
 fn pool() -> PoolingAllocationConfig {
-    let instances = 2 * PLUGINS_MAX + QUERY_INSTANCES_MAX + DESCRIBE_INSTANCES;
+    let instances = LOG_INSTANCES_MAX + QUERY_INSTANCES_MAX + DESCRIBE_INSTANCES;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances * PARTS_MAX)

@@ -92,6 +92,7 @@ pub(crate) struct Argument {
     value: ArgumentType,
     #[component(name = "is-key")]
     is_key: bool,
+    secret: bool,
 }
 
 #[derive(ComponentType, Lift)]
@@ -199,6 +200,7 @@ impl From<Argument> for protocol::Argument {
                 ArgumentType::Bytes => protocol::ArgumentType::Bytes,
             },
             is_key: argument.is_key,
+            secret: argument.secret,
         }
     }
 }

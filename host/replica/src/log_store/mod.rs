@@ -136,6 +136,12 @@ impl LogStore {
         LogReader::new(Arc::clone(&self.group))
     }
 
+    /// Index of the last entry; 0 when there is none.
+    pub(crate) fn last_index(&self) -> u64 {
+        let last = self.group.read().map_or(None, |state| state.last);
+        last.as_ref().map_or(0, LogId::index)
+    }
+
     /// Bytes of all entries that were appended since the log was opened.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.group.read().map_or(0, |state| state.appended_bytes)

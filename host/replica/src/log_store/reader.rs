@@ -39,9 +39,15 @@ impl LogReader {
         Self { group }
     }
 
+    /// Index of the first entry that is there, if there is one.
+    pub(crate) fn first(&self) -> Option<u64> {
+        let state = self.group.read().ok()?;
+        state.last.as_ref().map(|_| state.first)
+    }
+
     /// The entries of `indexes` that the log holds, in order, stopping after `bytes_max` bytes
     /// but never before the first.
-    fn read(&self, indexes: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+    pub(crate) fn read(&self, indexes: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut take = |entry: LogEntry| {

@@ -105,8 +105,9 @@ fn seeds() -> Vec<Vec<u8>> {
         vote: Some(openraft::impls::Vote::new(3, 1)),
         committed: Some(log_id(3, 8)),
         purged: Some(log_id(2, 4)),
-        quarantined: true,
+        ..GroupMeta::default()
     };
+    meta.group(0).facts.set(Fact::Joined, true);
     rows.push((1, write_row(KEY, &meta)));
     let identity = Identity {
         format: 1,

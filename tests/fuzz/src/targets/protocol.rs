@@ -150,6 +150,7 @@ fn description() -> PluginDescription {
         kind,
         value: ArgumentType::Bytes,
         is_key: name == "key",
+        secret: name == "secret",
     };
     PluginDescription {
         name: "kv".into(),
