@@ -88,7 +88,8 @@ fn rebuild(global: &Global, replay: Replay) -> Result<(), Exit> {
         .replay(until, |index| bar.set_position(index))
         .map_err(|error| Exit::invalid(format!("{}: {error}", directory.display())))?;
     bar.finish_and_clear();
-    if global.output == Format::Text {
+    // Who asks in a conversation is told what is asked.
+    if replay.command.is_none() && global.output == Format::Text {
         let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(view.time());
         writeln!(
             io::stderr(),
