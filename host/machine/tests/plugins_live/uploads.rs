@@ -2,7 +2,7 @@
 
 use hostd_protocol::{Command, PluginChange, RejectionCode, UPLOAD_CHUNK_BYTES};
 
-use crate::cluster::{Cluster, activate, change, digest, tally, upload};
+use crate::cluster::{Cluster, activate, change, digest, result, tally, upload};
 use crate::common::{Rig, code, integer};
 
 #[test]
@@ -129,4 +129,35 @@ fn a_component_that_was_uploaded_and_installed_does_not_go_with_the_upload() {
     }
     cluster.others_agree();
     assert_eq!(integer(&cluster.call("count apples 1")), 1);
+}
+
+#[test]
+fn an_upload_that_is_discarded_makes_room_and_a_plugin_is_none() {
+    let mut cluster = Cluster::new(vec![]);
+    assert_eq!(result(&cluster.upgrade(&tally())), "installed");
+    let discard = |digest| change(PluginChange::Discard { digest });
+    let garbage = |number: u8| [b"\0asm".as_slice(), &[number]].concat();
+    for number in 0..20 {
+        let garbage = garbage(number);
+        cluster.batch(upload(&garbage)).remove(0).unwrap();
+        cluster.one(discard(digest(&garbage))).unwrap();
+        assert_eq!(
+            *code(&cluster.one(activate(&garbage))),
+            RejectionCode::NotFound
+        );
+    }
+    // Half of one, and none.
+    let large = [tally(), vec![0; 600_000]].concat();
+    cluster.one(upload(&large).remove(0)).unwrap();
+    cluster.one(discard(digest(&large))).unwrap();
+    cluster.one(discard([9; 32])).unwrap();
+    assert_eq!(
+        integer(&cluster.one(upload(&large).remove(1))),
+        0,
+        "it begins anew"
+    );
+    // What runs stays.
+    cluster.one(discard(digest(&tally()))).unwrap();
+    cluster.others_agree();
+    assert_eq!(integer(&cluster.call("count apples 2")), 2);
 }
