@@ -98,11 +98,7 @@ fn function(body: &FunctionBody<'_>, width: u64) -> Result<u64, BinaryReaderErro
                 branches += 1;
                 alive = alive.saturating_add(crossing(passed(blockty, width)));
             }
-            Operator::End => {
-                if frames.pop() == Some(true) {
-                    loops -= 1;
-                }
-            }
+            Operator::End => loops -= u64::from(frames.pop() == Some(true)),
             Operator::Else | Operator::Br { .. } | Operator::BrIf { .. } => {
                 branches += 1;
                 alive = alive.saturating_add(crossing(0));

@@ -8,15 +8,21 @@
 
 mod support;
 
+#[path = "../../fixtures/costly.rs"]
+mod costly;
+
 mod bad_calls;
 mod bad_files;
 mod bad_packets;
 mod bad_plugins;
 mod bad_starts;
+mod cli_replies;
 mod disk_full;
 mod formation;
+mod hostile_uploads;
 mod idle;
 mod kills;
+mod large_migrations;
 mod live_plugins;
 mod membership;
 mod partitions;
