@@ -6,16 +6,14 @@
 #[path = "src/shape.rs"]
 #[expect(unreachable_pub, reason = "the crate shows it")]
 mod shape;
+#[path = "../fixtures/unreachable.rs"]
+mod unreachable;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use arbitrary::Unstructured;
 use shape::{EXPORTS, IMPORTS};
-use wasm_encoder::{
-    CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
-    Instruction, MemorySection, MemoryType, Module, TypeSection, ValType,
-};
 
 /// Modules of each kind.
 const MODULES: u64 = 60;
@@ -26,6 +24,7 @@ const CHOICES: usize = 3000;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/shape.rs");
+    println!("cargo:rerun-if-changed=../fixtures/unreachable.rs");
     println!("cargo:rerun-if-env-changed=HOSTD_FUZZ_SEED");
     let seed: u64 = std::env::var("HOSTD_FUZZ_SEED")
         .ok()
@@ -59,7 +58,7 @@ fn main() {
             ..wasm_smith::Config::default()
         };
         if number < MODULES {
-            config.module_shape = Some(shape_of_a_plugin());
+            config.module_shape = Some(unreachable::module(IMPORTS, EXPORTS));
         }
         if let Ok(module) = wasm_smith::Module::new(config, &mut Unstructured::new(&choices)) {
             modules.push(module.to_bytes());
@@ -76,50 +75,4 @@ fn main() {
     list.push_str("]\n");
     let path = Path::new(&directory).join("smith.rs");
     std::fs::write(path, list).expect("the build's own directory is written");
-}
-
-/// A module that imports and exports what a plugin's does.
-fn shape_of_a_plugin() -> Vec<u8> {
-    let types_of = |letters: &str| -> Vec<ValType> {
-        let one = |letter| match letter {
-            'i' => ValType::I32,
-            _ => ValType::I64,
-        };
-        letters.chars().map(one).collect()
-    };
-    let (mut types, mut imports) = (TypeSection::new(), ImportSection::new());
-    let (mut functions, mut exports) = (FunctionSection::new(), ExportSection::new());
-    let mut code = CodeSection::new();
-    for (number, (interface, name, parameters, results)) in (0u32..).zip(IMPORTS) {
-        types.ty().function(types_of(parameters), types_of(results));
-        imports.import(interface, name, EntityType::Function(number));
-    }
-    let imported = IMPORTS.len() as u32;
-    for (number, (name, parameters, results)) in (imported..).zip(EXPORTS) {
-        types.ty().function(types_of(parameters), types_of(results));
-        functions.function(number);
-        exports.export(name, ExportKind::Func, number);
-        let mut body = Function::new([]);
-        body.instruction(&Instruction::Unreachable);
-        body.instruction(&Instruction::End);
-        code.function(&body);
-    }
-    let mut memories = MemorySection::new();
-    memories.memory(MemoryType {
-        minimum: 2,
-        maximum: None,
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    });
-    exports.export("memory", ExportKind::Memory, 0);
-    let mut module = Module::new();
-    module
-        .section(&types)
-        .section(&imports)
-        .section(&functions)
-        .section(&memories)
-        .section(&exports)
-        .section(&code);
-    module.finish()
 }

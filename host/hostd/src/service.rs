@@ -125,17 +125,45 @@ impl Service {
     pub(crate) async fn change_plugins(
         &self,
         principal: &str,
-        change: PluginChange,
+        mut change: PluginChange,
         deadline: Instant,
     ) -> Result<Reply, CallError> {
+        if let PluginChange::Upload { digest, bytes, .. } = &mut change
+            && self
+                .views
+                .latest()
+                .lacks_place_for_upload(digest)
+                .unwrap_or(false)
+        {
+            // Whether there is a place decides the log. A byte is enough to ask, and the answer says how
+            // many were taken; whole pieces that are refused would fill the log of every node.
+            bytes.truncate(1);
+        }
         if let PluginChange::Activate { digest, .. } = &change {
-            self.replica.prepare(*digest, deadline).await?;
+            if let Err(failure) = self.replica.prepare(*digest, deadline).await {
+                if failure.code == FailureCode::InvalidArgument {
+                    self.discard(principal, *digest, deadline).await;
+                }
+                return Err(failure.into());
+            }
         }
         let command = Command::Plugin {
             principal: principal.to_owned(),
             change,
         };
         Ok(self.replica.write(command, deadline).await??)
+    }
+
+    /// What can never be activated must not take an upload's place until that is abandoned. If this
+    /// fails, that is what happens.
+    async fn discard(&self, principal: &str, digest: [u8; 32], deadline: Instant) {
+        let command = Command::Plugin {
+            principal: principal.to_owned(),
+            change: PluginChange::Discard { digest },
+        };
+        if let Err(failure) = self.replica.write(command, deadline).await {
+            tracing::debug!(%failure, "an upload that is no plugin was not discarded");
+        }
     }
 
     /// Whether the command reads or writes. This node may not have applied the installation of

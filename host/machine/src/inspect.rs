@@ -4,7 +4,6 @@
 use hostd_protocol::PluginDescription;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::Fault;
 use crate::plugin::{
     CompileError, DESCRIBE_FUEL, DESCRIBE_MEMORY_BYTES, Plugin, PluginError, description_problems,
     name_problems,
@@ -12,6 +11,7 @@ use crate::plugin::{
 use crate::wasm::{
     Engine, HostState, Stop, ask_description, instantiate, mistyped_exports, own_failure,
 };
+use crate::{Fault, compile_cost};
 
 /// What a look at a component found.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,9 @@ impl Engine {
             }
         };
         // What does not compile is what `compile` said.
+        if compile_cost::check(&bytes).is_err() {
+            return Ok(found);
+        }
         let Ok(component) = Component::from_binary(&self.wasmtime, &bytes) else {
             return Ok(found);
         };

@@ -13,6 +13,7 @@
 
 mod apply;
 mod catalogue;
+mod compile_cost;
 mod fault;
 mod imports;
 mod inspect;
@@ -48,5 +49,5 @@ pub use store::{FlushJob, Flushed, Revision};
 pub use wasm::Engine;
 
 /// Version of hostd's own rules, part of the engine identity: fuel of host calls, generator,
-/// layout of the state. Two nodes with different rules would compute different results.
-pub const RULES_VERSION: u32 = 3;
+/// layout of the state, what a component may cost to compile. Two nodes with different rules would compute different results.
+pub const RULES_VERSION: u32 = 4;

@@ -34,6 +34,7 @@ impl Machine {
             PluginChange::Remove { plugin, purge } => self.remove(moment, &plugin, purge),
             PluginChange::Forget { plugin, digest } => self.forget(moment, &plugin, &digest),
             PluginChange::Limit { plugin, values } => self.limit(moment, plugin, values),
+            PluginChange::Discard { digest } => self.discard(moment, &digest),
         }
     }
 

@@ -9,14 +9,14 @@ use hostd_protocol::{Access, FailedMigration, Outcome, Rejection, Reply, TimeNs}
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
-use crate::apply::{Code, Moment};
+use crate::apply::{Code, Moment, Ran};
 use crate::catalogue::{Installed, compile};
 use crate::machine::Machine;
 use crate::plugin::Plugin;
 use crate::store::{Key, Layers, Span, Table, Writes, data_key, prefix_end, space_prefix};
 use crate::system::{Dropping, decode, encode};
 use crate::usage;
-use crate::wasm::{Engine, GuestPair};
+use crate::wasm::{Engine, Finished, GuestPair, Instance, Task};
 
 /// Rows of one step, and their bytes: what a step takes must not be felt by others. Part of the
 /// rules.
@@ -246,21 +246,13 @@ impl Machine {
     ) -> Result<(), Halt> {
         let (from, cursor) = (installed.record.state_version, moving.row.cursor.clone());
         let mut next = None;
-        let code = Code {
-            space: moving.row.space,
-            plugin: &moving.plugin,
-            migrating: true,
-        };
-        let finished = self
-            .guest(
-                moment,
-                0,
-                installed,
-                code,
-                Access::Write,
-                |instance, task| instance.migrate(task, from, cursor, &mut next),
-            )?
-            .map_err(refused)?;
+        let finished = self.migrating(
+            moment,
+            installed,
+            &moving,
+            Access::Write,
+            |instance, task| instance.migrate(task, from, cursor, &mut next),
+        )?;
         finished.outcome.map_err(refused)?;
         self.write_new(moment, installed, finished.writes)?;
         match next {
@@ -271,6 +263,24 @@ impl Machine {
             None => self.finish_migration(moment, installed)?,
         }
         Ok(())
+    }
+
+    /// Has the new version's code do its part, on the new key space.
+    fn migrating(
+        &mut self,
+        moment: &Moment<'_>,
+        installed: &Installed,
+        moving: &Moving,
+        access: Access,
+        call: impl FnOnce(&mut Instance, Task) -> Finished,
+    ) -> Result<Ran, Halt> {
+        let code = Code {
+            space: moving.row.space,
+            plugin: &moving.plugin,
+            migrating: true,
+        };
+        self.guest(moment, 0, installed, code, access, call)?
+            .map_err(refused)
     }
 
     /// Pairs of the old key space behind `passed`, as many as one step deals with.
@@ -311,21 +321,10 @@ impl Machine {
         let before = self.system.running.fuel;
         let from = installed.record.state_version;
         let pair = (Arc::clone(key), Arc::clone(value));
-        let code = Code {
-            space: moving.row.space,
-            plugin: &moving.plugin,
-            migrating: true,
-        };
-        let finished = self
-            .guest(
-                moment,
-                0,
-                installed,
-                code,
-                Access::Read,
-                |instance, task| instance.migrate_key(task, from, pair, &mut pairs),
-            )?
-            .map_err(refused)?;
+        let finished =
+            self.migrating(moment, installed, moving, Access::Read, |instance, task| {
+                instance.migrate_key(task, from, pair, &mut pairs)
+            })?;
         *fuel += self.system.running.fuel - before;
         finished.outcome.map_err(|rejection| {
             Halt::Failed(format!("{rejection} (at the key {})", key.escape_ascii()))

@@ -6,7 +6,7 @@ use wasmtime::component::{Component, InstancePre};
 use wit_component::ComponentEncoder;
 
 use crate::wasm::{Engine, HostState, Stop, describe, own_failure};
-use crate::{Fault, imports};
+use crate::{Fault, compile_cost, imports};
 
 /// Bounds for the code that runs while a plugin is looked at, before it is part of a cluster.
 pub(crate) const DESCRIBE_FUEL: u64 = 50_000_000;
@@ -144,6 +144,7 @@ impl Plugin {
         digest: [u8; 32],
     ) -> Result<Self, CompileError> {
         let component = Self::component_bytes(component)?;
+        compile_cost::check(&component)?;
         let component = Component::from_binary(&engine.wasmtime, &component)
             .map_err(|error| CompileError::sort(error, PluginError::Resources))?;
         first(name_problems(engine, &component))?;

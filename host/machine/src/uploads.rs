@@ -7,6 +7,7 @@ use crate::Fault;
 use crate::apply::Moment;
 use crate::catalogue;
 use crate::machine::Machine;
+use crate::query::View;
 use crate::store::{Key, Span, Table, Writes, prefix_end};
 use crate::system::{decode, encode};
 
@@ -24,6 +25,30 @@ struct Upload {
 
 fn row_key(digest: &[u8; 32]) -> Key {
     Table::Upload.key(&[digest])
+}
+
+impl View {
+    /// Whether all places for uploads are taken and none of them by this one, so that its piece will be
+    /// refused unless another was abandoned.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn lacks_place_for_upload(&self, digest: &[u8; 32]) -> Result<bool, Fault> {
+        if catalogue::component(&self.layers, digest)?.is_some() {
+            return Ok(false);
+        }
+        let none = Writes::new();
+        let (start, end) = Table::Upload.bounds();
+        let own = row_key(digest);
+        let mut places = 0;
+        for item in self.layers.scan(&none, Span::new(&start, &end))? {
+            if item?.0 == own {
+                return Ok(false);
+            }
+            places += 1;
+        }
+        Ok(places >= self.limits.uploads_max)
+    }
 }
 
 impl Machine {
@@ -162,6 +187,25 @@ impl Machine {
         writes.insert(row_key(&digest), None);
         writes.insert(Table::Component.key(&[&digest]), None);
         Ok(Ok(()))
+    }
+
+    /// Lets go of an upload, whole or not, so that its place is free. What belongs to a plugin is no
+    /// upload any more.
+    pub(crate) fn discard(
+        &mut self,
+        moment: &Moment<'_>,
+        digest: &[u8; 32],
+    ) -> Result<Outcome, Fault> {
+        let mut writes = Writes::new();
+        let row = self.layers().get_with(&writes, &row_key(digest))?;
+        if row.is_some() {
+            self.pieces(digest, &mut writes)?;
+            writes.insert(row_key(digest), None);
+            writes.insert(Table::Component.key(&[digest]), None);
+            let layers = self.layers.as_mut().expect("no command is running");
+            layers.merge(writes, moment.revision)?;
+        }
+        Ok(Ok(Reply::Ok))
     }
 
     /// Forgets that a component was uploaded: it belongs to a plugin now. With `component`, it goes

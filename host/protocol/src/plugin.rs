@@ -53,6 +53,11 @@ pub enum PluginChange {
         /// cluster the default.
         values: Vec<(String, Option<u64>)>,
     },
+    /// Lets go of an upload that no plugin is made of.
+    Discard {
+        /// The digest that it came under.
+        digest: [u8; 32],
+    },
 }
 
 /// A plugin as `hostctl plugin show` has it.

@@ -2,7 +2,7 @@
 
 use hostd_protocol::PluginInfo;
 
-use super::short;
+use super::{short, to_json};
 use crate::args::{Format, Global};
 use crate::exit::Exit;
 use crate::{connect, output};
@@ -13,7 +13,10 @@ pub(super) async fn run(global: &Global) -> Result<(), Exit> {
     client.close().await;
     let (plugins, _) = plugins?;
     match global.output {
-        Format::Json => output::json(&plugins)?,
+        Format::Json => {
+            let plugins = plugins.iter().map(to_json);
+            output::json(&plugins.collect::<Result<Vec<_>, _>>()?)?;
+        }
         Format::Text => output::table(
             &[
                 "NAME",

@@ -1,5 +1,7 @@
 //! `hostctl plugin remove`.
 
+use std::io::{self, Write as _};
+
 use hostd_protocol::PluginChange;
 
 use super::patient;
@@ -21,13 +23,22 @@ pub(crate) struct Remove {
 
 pub(super) async fn run(global: &Global, remove: Remove) -> Result<(), Exit> {
     let client = patient(global).await?;
+    let known = client
+        .plugins()
+        .await
+        .is_ok_and(|(plugins, _)| plugins.iter().any(|plugin| plugin.name == remove.name));
     let change = PluginChange::Remove {
-        plugin: remove.name,
+        plugin: remove.name.clone(),
         purge: remove.purge,
     };
     let removed = client.change_plugins(change).await;
     client.close().await;
     removed?;
+    if !known {
+        // It succeeds all the same: a removal that is repeated must.
+        let name = remove.name;
+        writeln!(io::stderr(), "no plugin is named '{name}'; nothing to do")?;
+    }
     match global.output {
         Format::Json => output::json(&"OK")?,
         Format::Text => output::line("OK")?,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use hostd_protocol::PluginInfo;
 
-use super::{find, list, short};
+use super::{find, list, short, to_json};
 use crate::args::{Format, Global};
 use crate::exit::Exit;
 use crate::{connect, output};
@@ -22,7 +22,7 @@ pub(super) async fn run(global: &Global, show: Show) -> Result<(), Exit> {
     client.close().await;
     let plugin = plugin?;
     match global.output {
-        Format::Json => output::json(&plugin)?,
+        Format::Json => output::json(&to_json(&plugin)?)?,
         Format::Text => text(&plugin)?,
     }
     Ok(())
@@ -56,9 +56,9 @@ fn text(plugin: &PluginInfo) -> std::io::Result<()> {
         line(
             "",
             format!(
-                "{} after {} keys: {}",
+                "{} after {}: {}",
                 when(failed.time),
-                failed.keys,
+                counted(failed.keys, "key"),
                 failed.reason
             ),
         )?;
@@ -66,11 +66,11 @@ fn text(plugin: &PluginInfo) -> std::io::Result<()> {
     line(
         "state",
         format!(
-            "version {}, {} keys, {}, {} timers",
+            "version {}, {}, {}, {}",
             plugin.state_version,
-            plugin.keys,
+            counted(plugin.keys, "key"),
             output::size(plugin.data_bytes),
-            plugin.timers
+            counted(plugin.timers, "timer")
         ),
     )?;
     for (name, value) in &plugin.limits {
@@ -101,4 +101,10 @@ fn text(plugin: &PluginInfo) -> std::io::Result<()> {
 fn when(time: u64) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(time);
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// `1 key`, `2 keys`.
+fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }

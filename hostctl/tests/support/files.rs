@@ -1,11 +1,10 @@
 //! Files that are plugins, and files that are none in every way that can be told.
 
+#[path = "../../../tests/fixtures/unreachable.rs"]
+mod unreachable;
+
 use std::path::Path;
 
-use wasm_encoder::{
-    CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
-    Instruction, MemorySection, MemoryType, Module, TypeSection, ValType,
-};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -89,57 +88,18 @@ fn foreign() -> Vec<u8> {
 
 /// The core functions that the canonical ABI makes of the foreign world's.
 fn core_module() -> Vec<u8> {
-    const NOTHING: u32 = 0;
-    const GET: u32 = 1;
-    const DESCRIBE: u32 = 2;
-    const APPLY: u32 = 3;
-    const REALLOC: u32 = 4;
-    let mut types = TypeSection::new();
-    for (parameters, results) in [(0, 0), (3, 0), (0, 1), (2, 1), (4, 1)] {
-        types
-            .ty()
-            .function(vec![ValType::I32; parameters], vec![ValType::I32; results]);
-    }
-    let mut imports = ImportSection::new();
-    for (module, name, ty) in [
-        ("hostd:plugin/state@0.1.0", "get", GET),
-        ("hostd:plugin/state@0.1.0", "compact", NOTHING),
-        ("$root", "launch-missiles", NOTHING),
-        ("$root", "log-in", NOTHING),
-    ] {
-        imports.import(module, name, EntityType::Function(ty));
-    }
-    let mut functions = FunctionSection::new();
-    let mut exports = ExportSection::new();
-    let mut code = CodeSection::new();
-    for (name, ty) in [
-        ("describe", DESCRIBE),
-        ("apply", APPLY),
-        ("cabi_realloc", REALLOC),
-    ] {
-        exports.export(name, ExportKind::Func, imports.len() + functions.len());
-        functions.function(ty);
-        let mut body = Function::new([]);
-        body.instruction(&Instruction::Unreachable);
-        body.instruction(&Instruction::End);
-        code.function(&body);
-    }
-    let mut memories = MemorySection::new();
-    memories.memory(MemoryType {
-        minimum: 1,
-        maximum: None,
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    });
-    exports.export("memory", ExportKind::Memory, 0);
-    let mut module = Module::new();
-    module
-        .section(&types)
-        .section(&imports)
-        .section(&functions)
-        .section(&memories)
-        .section(&exports)
-        .section(&code);
-    module.finish()
+    let state = "hostd:plugin/state@0.1.0";
+    unreachable::module(
+        &[
+            (state, "get", "iii", ""),
+            (state, "compact", "", ""),
+            ("$root", "launch-missiles", "", ""),
+            ("$root", "log-in", "", ""),
+        ],
+        &[
+            ("describe", "", "i"),
+            ("apply", "ii", "i"),
+            ("cabi_realloc", "iiii", "i"),
+        ],
+    )
 }

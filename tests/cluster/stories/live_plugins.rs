@@ -2,23 +2,26 @@
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_tests::{Answer, Artifacts, Cluster, PATIENCE, wait_for};
+use cluster_tests::{Answer, Artifacts, Cluster, Hostctl, Node, PATIENCE, wait_for};
 use serde_json::Value;
 
+use crate::costly;
+use crate::snapshots::{ensure_installed, write_much};
 use crate::support::{Load, story};
 
 /// Keys of a plugin whose state is migrated: enough for many steps.
 const KEYS: u32 = 30_000;
 
 /// A fixture's file.
-fn fixture(name: &str) -> Result<PathBuf> {
+pub(crate) fn fixture(name: &str) -> Result<PathBuf> {
     Artifacts::locate()?.plugin(name)
 }
 
 /// The same plugin under another version, as a file of its own.
-fn with_version(cluster: &Cluster, name: &str, from: &str, to: &str) -> Result<PathBuf> {
+pub(crate) fn with_version(cluster: &Cluster, name: &str, from: &str, to: &str) -> Result<PathBuf> {
     ensure!(from.len() == to.len());
     let mut bytes = std::fs::read(fixture(name)?)?;
     for at in 1..bytes.len() - from.len() {
@@ -32,7 +35,7 @@ fn with_version(cluster: &Cluster, name: &str, from: &str, to: &str) -> Result<P
     Ok(file)
 }
 
-fn plugin(cluster: &Cluster, words: &[&str]) -> Result<Answer> {
+pub(crate) fn plugin(cluster: &Cluster, words: &[&str]) -> Result<Answer> {
     cluster
         .hostctl()
         .timeout("40s")
@@ -43,18 +46,18 @@ fn plugin_ok(cluster: &Cluster, words: &[&str]) -> Result<String> {
     plugin(cluster, words)?.ok()
 }
 
-fn file_ok(cluster: &Cluster, verb: &str, file: &std::path::Path) -> Result<String> {
+pub(crate) fn file_ok(cluster: &Cluster, verb: &str, file: &std::path::Path) -> Result<String> {
     plugin_ok(cluster, &[verb, &file.to_string_lossy()])
 }
 
-fn show(cluster: &Cluster, name: &str) -> Result<Value> {
+pub(crate) fn show(cluster: &Cluster, name: &str) -> Result<Value> {
     cluster.hostctl().json(&["plugin", "show", name])
 }
 
 /// A cluster's tally with many keys.
-fn fill(cluster: &Cluster) -> Result<()> {
+fn fill(cluster: &Cluster, keys: u32) -> Result<()> {
     file_ok(cluster, "install", &fixture("tally")?)?;
-    for first in (0..KEYS).step_by(5_000) {
+    for first in (0..keys).step_by(5_000) {
         let (first, count) = (first.to_string(), "5000".to_owned());
         cluster.hostctl().call(&["fill", "a", &first, &count])?;
     }
@@ -63,7 +66,11 @@ fn fill(cluster: &Cluster) -> Result<()> {
 
 /// Runs `hostctl plugin` beside what the test does.
 fn beside(cluster: &Cluster, words: &[&str]) -> JoinHandle<Result<Answer>> {
-    let hostctl = cluster.hostctl().timeout("60s");
+    run_beside(cluster.hostctl(), words)
+}
+
+fn run_beside(hostctl: Hostctl, words: &[&str]) -> JoinHandle<Result<Answer>> {
+    let hostctl = hostctl.timeout("60s");
     let words: Vec<String> = ["plugin"]
         .iter()
         .chain(words)
@@ -78,63 +85,135 @@ fn joined(thread: JoinHandle<Result<Answer>>) -> Result<Answer> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// So many upgrades, and as many rollbacks, in a row.
+const ROUNDS: usize = 20;
+
+fn back_and_forth(cluster: &Cluster, load: &Load) -> Result<()> {
+    let next = with_version(cluster, "ticket", "0.1.0", "0.2.0")?;
+    for round in 0..ROUNDS {
+        let told = file_ok(cluster, "upgrade", &next)?;
+        let expected = if round == 0 {
+            "upgraded"
+        } else {
+            "rolled back"
+        };
+        ensure!(told == format!("{expected}: ticket 0.2.0"), "{told}");
+        load.wait_for_more(20)?;
+        let told = plugin_ok(cluster, &["rollback", "ticket"])?;
+        ensure!(told == "rolled back: ticket 0.1.0", "{told}");
+        load.wait_for_more(20)?;
+    }
+    Ok(())
+}
+
+/// All nodes run the same versions.
+fn ensure_same_versions(cluster: &Cluster) -> Result<()> {
+    let status = cluster.hostctl().json(&["status"])?;
+    let rows = status.as_array().context("an array")?;
+    ensure!(
+        rows.iter().all(|row| row["plugins"] == rows[0]["plugins"]),
+        "{status:#}"
+    );
+    Ok(())
+}
+
 #[test]
 fn twenty_upgrades_and_rollbacks_under_load_fail_no_call() {
     story(3, |cluster| {
-        let next = with_version(cluster, "ticket", "0.1.0", "0.2.0")?;
-        let load = Load::start(cluster)?;
-        for round in 0..20 {
-            let told = file_ok(cluster, "upgrade", &next)?;
-            let expected = if round == 0 {
-                "upgraded"
-            } else {
-                "rolled back"
-            };
-            ensure!(told == format!("{expected}: ticket 0.2.0"), "{told}");
-            load.wait_for_more(20)?;
-            let told = plugin_ok(cluster, &["rollback", "ticket"])?;
-            ensure!(told == "rolled back: ticket 0.1.0", "{told}");
-            load.wait_for_more(20)?;
-        }
+        let load = Load::crowd(cluster)?;
+        back_and_forth(cluster, &load)?;
         load.stop()?.check(cluster)
     });
 }
 
 #[test]
-fn an_upgrade_survives_a_dead_follower_and_a_dead_leader() {
+fn twenty_upgrades_and_rollbacks_while_a_follower_is_down_fail_no_call() {
     story(3, |cluster| {
-        let next = with_version(cluster, "ticket", "0.1.0", "0.2.0")?;
-        let load = Load::start(cluster)?;
+        let load = Load::crowd(cluster)?;
         let follower = cluster.follower()?;
         cluster.node(follower)?.kill()?;
+        back_and_forth(cluster, &load)?;
+        let next = with_version(cluster, "ticket", "0.1.0", "0.3.0")?;
         file_ok(cluster, "upgrade", &next)?;
         cluster.restart(follower)?;
         cluster.wait_voters(3)?;
-        for _ in 0..3 {
+        load.stop()?.check(cluster)?;
+        // The one that was away runs what the others run.
+        ensure_same_versions(cluster)
+    });
+}
+
+/// Kills the leader as soon as a node was asked to activate a version, or this much later.
+fn kill_the_leader_after_activate_is_asked(
+    cluster: &mut Cluster,
+    asked_before: usize,
+    later: Duration,
+) -> Result<u64> {
+    let leader = cluster.wait_leader()?;
+    wait_for("a version is to be activated", PATIENCE, || {
+        asked_to_activate(cluster) > asked_before
+    })?;
+    std::thread::sleep(later);
+    cluster.node(leader)?.kill()?;
+    Ok(leader)
+}
+
+/// How often all nodes together were asked to activate a version.
+fn asked_to_activate(cluster: &Cluster) -> usize {
+    let asked = |node: &Node| {
+        let log = std::fs::read_to_string(node.log_file()).unwrap_or_default();
+        log.matches("change=Activate").count()
+    };
+    cluster.nodes().map(asked).sum()
+}
+
+#[test]
+fn the_leader_dies_while_a_version_is_made_ready() {
+    story(3, |cluster| {
+        // It takes the nodes a while to compile, so that this is where the leader dies.
+        let slow = cluster.directory().join("slow.wasm");
+        let ticket = std::fs::read(with_version(cluster, "ticket", "0.1.0", "0.2.0")?)?;
+        std::fs::write(&slow, costly::beside(&ticket, &costly::slow()))?;
+        let load = Load::crowd(cluster)?;
+        let asked = asked_to_activate(cluster);
+        let upgrade = beside(cluster, &["upgrade", &slow.to_string_lossy()]);
+        let leader = kill_the_leader_after_activate_is_asked(cluster, asked, Duration::ZERO)?;
+        joined(upgrade)?.ok()?;
+        cluster.restart(leader)?;
+        cluster.wait_voters(3)?;
+        load.wait_for_more(20)?;
+        load.stop()?.check(cluster)?;
+        ensure_same_versions(cluster)
+    });
+}
+
+#[test]
+fn the_leader_dies_while_a_version_is_activated() {
+    story(3, |cluster| {
+        let next = with_version(cluster, "ticket", "0.1.0", "0.2.0")?;
+        file_ok(cluster, "upgrade", &next)?;
+        let load = Load::crowd(cluster)?;
+        // Where in the activation it dies differs from round to round.
+        for later in [0, 50, 150, 300] {
+            let asked = asked_to_activate(cluster);
             let rollback = beside(cluster, &["rollback", "ticket"]);
-            let leader = cluster.wait_leader()?;
-            cluster.node(leader)?.kill()?;
+            let later = Duration::from_millis(later);
+            let leader = kill_the_leader_after_activate_is_asked(cluster, asked, later)?;
             joined(rollback)?.ok()?;
             cluster.restart(leader)?;
             cluster.wait_voters(3)?;
             load.wait_for_more(20)?;
         }
         load.stop()?.check(cluster)?;
-        // The one that was away runs what the others run.
-        let rows = cluster.status()?;
-        ensure!(
-            rows.iter().all(|row| row.plugins == rows[0].plugins),
-            "{rows:#?}"
-        );
-        Ok(())
+        ensure_same_versions(cluster)
     });
 }
 
 #[test]
 fn a_state_is_migrated_under_load_though_the_leader_dies() {
     story(3, |cluster| {
-        fill(cluster)?;
-        let load = Load::start(cluster)?;
+        fill(cluster, KEYS)?;
+        let load = Load::crowd(cluster)?;
         for (version, name) in [("2.0.0", "tally-keys"), ("3.0.0", "tally-steps")] {
             let file = fixture(name)?;
             let upgrade = beside(cluster, &["upgrade", &file.to_string_lossy()]);
@@ -171,12 +250,27 @@ fn a_state_is_migrated_under_load_though_the_leader_dies() {
 #[test]
 fn a_node_that_joins_by_snapshot_in_the_middle_of_a_migration_has_the_right_code() {
     story(1, |cluster| {
-        fill(cluster)?;
+        // It takes longer than a node to join.
+        fill(cluster, 5 * KEYS)?;
+        write_much(cluster)?;
+        let load = Load::crowd(cluster)?;
+        let launch = cluster.launch_joining(2)?;
+        cluster.spawn(launch)?;
         let file = fixture("tally-keys")?;
-        let upgrade = beside(cluster, &["upgrade", &file.to_string_lossy()]);
+        let upgrade = run_beside(
+            cluster.hostctl_at(1)?,
+            &["upgrade", &file.to_string_lossy()],
+        );
+        cluster.node(2)?.wait_ready(PATIENCE)?;
         cluster.grow_to(3)?;
+        let under_way = !show(cluster, "tally")?["migration"].is_null();
+        println!("with three voters the migration is under way: {under_way}");
         joined(upgrade)?.ok()?;
-        cluster.compare_digests()?;
+        for id in [2, 3] {
+            ensure_installed(cluster, id)?;
+        }
+        load.stop()?.check(cluster)?;
+        ensure_same_versions(cluster)?;
         for id in cluster.ids() {
             let total = cluster
                 .hostctl_directly_at(id)?
@@ -190,7 +284,7 @@ fn a_node_that_joins_by_snapshot_in_the_middle_of_a_migration_has_the_right_code
 #[test]
 fn a_migration_that_traps_leaves_the_old_version_and_says_why() {
     story(3, |cluster| {
-        fill(cluster)?;
+        fill(cluster, KEYS)?;
         cluster.hostctl().call(&["count", "trap", "5"])?;
         let load = Load::start(cluster)?;
         for name in ["tally-keys", "tally-steps"] {

@@ -15,7 +15,7 @@ const LARGE_MIB: usize = 320;
 const MEMORY_KIB_MAX: u64 = 200 << 10;
 
 /// Writes so much, into few keys, that the log's beginning is purged. Each value is an entry.
-fn write_much(cluster: &Cluster) -> Result<()> {
+pub(crate) fn write_much(cluster: &Cluster) -> Result<()> {
     write(cluster, WRITTEN_MIB, 6)
 }
 
@@ -52,7 +52,7 @@ fn write(cluster: &Cluster, values: usize, keys: usize) -> Result<()> {
 }
 
 /// The node says that it was given a snapshot.
-fn ensure_installed(cluster: &mut Cluster, id: u64) -> Result<()> {
+pub(crate) fn ensure_installed(cluster: &mut Cluster, id: u64) -> Result<()> {
     let log = cluster.node(id)?.log_since_start();
     ensure!(
         log.contains("snapshot"),

@@ -104,22 +104,12 @@ impl Operator {
         then: impl FnOnce(&mut World, Result<(), CallError>) + Send + 'static,
     ) {
         world.trace.say(&format!("operator: {change:?}"));
-        let operator = self.clone();
-        // Whoever operates a cluster knows its nodes.
-        let dialing = Dialing {
-            servers: world.addresses(),
-            ..self.dialing.clone()
+        let ask = |client: Client| -> Acted {
+            Box::pin(async move { client.change_member(change).await })
         };
-        world.clients.spawn(async move {
-            let turn = operator.turn.lock().await;
-            let client = dialing.connect(OPERATOR).await;
-            let answer = client.change_member(change).await;
-            client.close().await;
-            drop(turn);
-            operator.mailbox.put(move |world| {
-                world.trace.say(&format!("operator hears: {answer:?}"));
-                then(world, answer);
-            });
+        self.ask(world, ask, move |world, answer| {
+            world.trace.say(&format!("operator hears: {answer:?}"));
+            then(world, answer);
         });
     }
 
@@ -131,7 +121,28 @@ impl Operator {
         act: impl FnOnce(Client) -> Acted + Send + 'static,
     ) {
         world.trace.say(&format!("operator: {what}"));
+        self.ask(world, act, move |world, answer| {
+            world
+                .trace
+                .say(&format!("operator hears of {what}: {answer:?}"));
+            let counted = if answer.is_ok() {
+                "plugin operations done"
+            } else {
+                "plugin operations refused"
+            };
+            world.counters.add(counted, 1);
+        });
+    }
+
+    /// Has a client do something when it is its turn, and then something in the world.
+    fn ask(
+        &self,
+        world: &World,
+        act: impl FnOnce(Client) -> Acted + Send + 'static,
+        then: impl FnOnce(&mut World, Result<(), CallError>) + Send + 'static,
+    ) {
         let operator = self.clone();
+        // Whoever operates a cluster knows its nodes.
         let dialing = Dialing {
             servers: world.addresses(),
             ..self.dialing.clone()
@@ -142,19 +153,7 @@ impl Operator {
             let answer = act(client.clone()).await;
             client.close().await;
             drop(turn);
-            operator.mailbox.put(move |world| {
-                world
-                    .trace
-                    .say(&format!("operator hears of {what}: {answer:?}"));
-                world.counters.add(
-                    if answer.is_ok() {
-                        "plugin operations done"
-                    } else {
-                        "plugin operations refused"
-                    },
-                    1,
-                );
-            });
+            operator.mailbox.put(move |world| then(world, answer));
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hostd_protocol::{EngineIdentity, Limits};
 use wasmtime::component::Linker;
@@ -43,6 +43,8 @@ pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) linker: Linker<HostState>,
     compiled: Mutex<HashMap<[u8; 32], Weak<Plugin>>>,
+    /// What is being compiled, each with a lock that whoever compiles it holds.
+    compiling: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
     /// Places that are left of [`QUERY_INSTANCES_MAX`].
     query_slots: Arc<AtomicUsize>,
 }
@@ -69,6 +71,7 @@ impl Engine {
             wasmtime,
             linker,
             compiled: Mutex::new(HashMap::new()),
+            compiling: Mutex::new(HashMap::new()),
             query_slots: Arc::new(AtomicUsize::new(QUERY_INSTANCES_MAX as usize)),
         })
     }
@@ -112,24 +115,55 @@ impl Engine {
             .map(|_| QuerySlot(Arc::clone(&self.query_slots)))
     }
 
-    /// Validates and compiles a component; a second call is free while somebody has the plugin.
+    /// Validates and compiles a component; a second call is free while somebody has the plugin. Whoever
+    /// asks while another compiles it waits for that one: the entry that activates a version comes when
+    /// this node may not be done with making it ready, and beginning anew would take longer.
     ///
     /// # Errors
     /// Names what is wrong with the component, the same on every node with the same engine
     /// identity; or why this node could not find out.
     pub fn compile(&self, component: &[u8]) -> Result<Arc<Plugin>, CompileError> {
-        let compiled = || self.compiled.lock().expect("no panic holds this lock");
         let digest = *blake3::hash(component).as_bytes();
-        let known = compiled().get(&digest).and_then(Weak::upgrade);
-        if let Some(plugin) = known {
+        if let Some(plugin) = self.known(&digest) {
             return Ok(plugin);
         }
+        let turn = Arc::clone(lock(&self.compiling).entry(digest).or_default());
+        let compiled = {
+            let _turn = lock(&turn);
+            match self.known(&digest) {
+                Some(plugin) => Ok(plugin),
+                None => self.compile_anew(component, digest),
+            }
+        };
+        // The last one who waited for this takes it away: the map has one, and so has `turn`.
+        let mut compiling = lock(&self.compiling);
+        if Arc::strong_count(&turn) == 2 {
+            compiling.remove(&digest);
+        }
+        compiled
+    }
+
+    fn known(&self, digest: &[u8; 32]) -> Option<Arc<Plugin>> {
+        lock(&self.compiled).get(digest).and_then(Weak::upgrade)
+    }
+
+    fn compile_anew(
+        &self,
+        component: &[u8],
+        digest: [u8; 32],
+    ) -> Result<Arc<Plugin>, CompileError> {
         let plugin = Arc::new(Plugin::compile(self, component, digest)?);
-        let mut compiled = compiled();
+        let mut compiled = lock(&self.compiled);
         compiled.retain(|_, plugin| plugin.strong_count() > 0);
         compiled.insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
     }
+}
+
+/// What the engine's locks protect is whole between any two statements, so a panic elsewhere harms
+/// none of it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An engine's identity for people.

@@ -55,6 +55,11 @@ impl From<PluginError> for Problem {
             ),
             PluginError::WrongTypes(_) => return Self::wrong_type(message),
             PluginError::Description(what) => ("description", describe_better(what)),
+            PluginError::Resources(what) if what.starts_with("compiling") => (
+                "compile_cost",
+                "build it optimised (`hostctl plugin build` without --debug); split a generated function \
+                 that is very long into several",
+            ),
             PluginError::Resources(_) => (
                 "resources",
                 "a plugin has one memory and few parts: build one crate with hostd-sdk, without \

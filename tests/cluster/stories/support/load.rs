@@ -17,6 +17,10 @@ use super::{connect, runtime};
 const CLIENTS: usize = 8;
 /// Between two writes of one client, so that two loads fit on one machine.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// The same where it matters that there are many.
+const CROWD: usize = 64;
+const CROWD_PAUSE: Duration = Duration::from_millis(20);
 /// The key that all clients increment.
 const COUNTER: &str = "counter";
 
@@ -29,6 +33,7 @@ pub(crate) struct Load {
 
 #[derive(Default)]
 struct Shared {
+    pause: Duration,
     stopping: AtomicBool,
     acknowledged: AtomicUsize,
     failed: AtomicBool,
@@ -43,6 +48,8 @@ pub(crate) struct Record {
     pub(crate) written: BTreeMap<String, String>,
     /// Acknowledged increments of the counter.
     pub(crate) increments: i64,
+    /// The longest that anybody waited for a call.
+    pub(crate) longest_call: Duration,
     /// Calls that ended in an error.
     pub(crate) errors: Vec<String>,
 }
@@ -50,7 +57,19 @@ pub(crate) struct Record {
 impl Load {
     /// Starts the clients and returns once they write.
     pub(crate) fn start(cluster: &Cluster) -> Result<Self> {
-        let shared = Arc::new(Shared::default());
+        Self::of(cluster, CLIENTS, PAUSE)
+    }
+
+    /// Starts many clients, each of which is a little slower.
+    pub(crate) fn crowd(cluster: &Cluster) -> Result<Self> {
+        Self::of(cluster, CROWD, CROWD_PAUSE)
+    }
+
+    fn of(cluster: &Cluster, clients: usize, pause: Duration) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            pause,
+            ..Shared::default()
+        });
         let runtime = runtime()?;
         let client = runtime.block_on(async {
             let client = connect(cluster).await?;
@@ -59,13 +78,13 @@ impl Load {
         })?;
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || runtime.block_on(run(client, shared))
+            move || runtime.block_on(run(client, clients, shared))
         });
         let load = Self {
             shared,
             thread: Some(thread),
         };
-        load.wait_for_more(CLIENTS)?;
+        load.wait_for_more(clients)?;
         Ok(load)
     }
 
@@ -98,13 +117,13 @@ impl Drop for Load {
     }
 }
 
-async fn run(client: Client, shared: Arc<Shared>) -> Result<Record> {
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        clients.spawn(write(client.clone(), number, Arc::clone(&shared)));
+async fn run(client: Client, clients: usize, shared: Arc<Shared>) -> Result<Record> {
+    let mut writing = JoinSet::new();
+    for number in 0..clients {
+        writing.spawn(write(client.clone(), number, Arc::clone(&shared)));
     }
     let mut record = Record::default();
-    while let Some(part) = clients.join_next().await {
+    while let Some(part) = writing.join_next().await {
         record.add(part?);
     }
     client.close().await;
@@ -134,32 +153,36 @@ async fn write_round(
     shared: &Shared,
     record: &mut Record,
 ) -> Result<()> {
-    let acknowledge = || shared.acknowledged.fetch_add(1, Ordering::Relaxed);
-    let began = Instant::now();
+    let mut began = Instant::now();
     let ticket = client.call("ticket", [""; 0]).await.context("ticket")?;
-    let ended = Instant::now();
     record.tickets.0.push(Ticket {
         began,
-        ended,
+        ended: Instant::now(),
         number: integer(&ticket)?,
     });
-    acknowledge();
-    tokio::time::sleep(PAUSE).await;
+    acknowledged(began, shared, record).await;
 
     let (key, value) = (
         format!("load/{number}/{round:06}"),
         format!("value {number} {round}"),
     );
+    began = Instant::now();
     client.call("set", [&key, &value]).await.context("set")?;
     record.written.insert(key, value);
-    acknowledge();
-    tokio::time::sleep(PAUSE).await;
+    acknowledged(began, shared, record).await;
 
+    began = Instant::now();
     client.call("incr", [COUNTER]).await.context("incr")?;
     record.increments += 1;
-    acknowledge();
-    tokio::time::sleep(PAUSE).await;
+    acknowledged(began, shared, record).await;
     Ok(())
+}
+
+/// Counts a call that ended well, and rests.
+async fn acknowledged(began: Instant, shared: &Shared, record: &mut Record) {
+    record.longest_call = record.longest_call.max(began.elapsed());
+    shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(shared.pause).await;
 }
 
 impl Record {
@@ -167,6 +190,7 @@ impl Record {
         self.tickets.0.extend(other.tickets.0);
         self.written.extend(other.written);
         self.increments += other.increments;
+        self.longest_call = self.longest_call.max(other.longest_call);
         self.errors.extend(other.errors);
     }
 
@@ -204,11 +228,12 @@ impl Record {
         })?;
         cluster.compare_digests()?;
         println!(
-            "{} tickets, {} keys, {} increments; longest gap {} ms",
+            "{} tickets, {} keys, {} increments; longest gap {} ms, longest call {} ms",
             self.tickets.len(),
             self.written.len(),
             self.increments,
-            self.longest_gap().as_millis()
+            self.longest_gap().as_millis(),
+            self.longest_call.as_millis()
         );
         Ok(())
     }
