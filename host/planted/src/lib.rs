@@ -65,11 +65,13 @@ pub enum Bug {
     MigrateTwice,
     /// A rollback changes which state is used, and not which code.
     HalfRollback,
+    /// A member that lost its data keeps its vote when it comes back.
+    KeepOldVote,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 28] = [
+    pub const ALL: [(Bug, &'static str); 29] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -98,6 +100,7 @@ impl Bug {
         (Bug::KeepInstance, "keep-instance"),
         (Bug::MigrateTwice, "migrate-twice"),
         (Bug::HalfRollback, "half-rollback"),
+        (Bug::KeepOldVote, "keep-old-vote"),
     ];
 
     /// The bug of a name.

@@ -7,6 +7,7 @@
 mod change;
 mod join;
 mod keep;
+mod replace;
 mod transfer;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     change::{change, take_in},
     join::note_joined,
     keep::keep,
+    replace::number_in_use,
     transfer::transfer,
 };
 use crate::{

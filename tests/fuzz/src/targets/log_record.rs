@@ -100,12 +100,14 @@ fn seeds() -> Vec<Vec<u8>> {
         record.write(KEY, &mut row);
         rows.push((0, row));
     }
+    let mut facts = Facts::default();
+    facts.set(Fact::Quarantined, true);
     let mut meta = Meta::default();
     *meta.group(0) = GroupMeta {
         vote: Some(openraft::impls::Vote::new(3, 1)),
         committed: Some(log_id(3, 8)),
         purged: Some(log_id(2, 4)),
-        quarantined: true,
+        facts,
     };
     rows.push((1, write_row(KEY, &meta)));
     let identity = Identity {
