@@ -105,6 +105,11 @@ pub(crate) fn installed(index: u64, digest: &[u8; 32]) {
     tracing::trace!(target: TARGET, index, digest = short(digest), "installed");
 }
 
+/// This node applied a membership in which it votes, as the directory that it has now.
+pub(crate) fn votes() {
+    tracing::trace!(target: TARGET, "votes");
+}
+
 /// This node found that its state is the wrong one.
 pub(crate) fn quarantined() {
     tracing::trace!(target: TARGET, "quarantined");

@@ -318,6 +318,7 @@ impl Replica {
         tasks.spawn(timekeeper::run(self.clone()));
         tasks.spawn(membership::keep(self.clone()));
         tasks.spawn(membership::note_joined(self.clone()));
+        tasks.spawn(membership::tell_vote(self.clone()));
         tasks.spawn(watch_leadership(self.clone()));
         tasks.spawn(watch_faults(self.clone()));
         tasks.spawn(room::watch(self.clone(), room));

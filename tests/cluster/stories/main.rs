@@ -20,6 +20,7 @@ mod kills;
 mod live_plugins;
 mod membership;
 mod partitions;
+mod recover;
 mod restarts;
 mod retries;
 mod snapshots;

@@ -37,6 +37,8 @@ pub(crate) struct SimNode {
     pub(crate) speed_ppm: u64,
     /// How it comes to a cluster.
     pub(crate) formation: Formation,
+    /// Whether it is started with `--recover`.
+    pub(crate) recover: bool,
     /// When checkpoints are made.
     pub(crate) checkpoint: CheckpointPolicy,
     running: Option<Running>,
@@ -109,6 +111,7 @@ impl SimNode {
             clock,
             speed_ppm: 1_000_000,
             formation,
+            recover: false,
             checkpoint,
             running: None,
             chance: Arc::new(Mutex::new(Chance::new(seed, &format!("node {id}")))),
@@ -142,6 +145,7 @@ impl SimNode {
             id: self.id,
             address: self.address(),
             formation: self.formation.clone(),
+            recover: self.recover,
             checkpoint: self.checkpoint,
             disk: self.disk.clone(),
             clock: self.clock.clone(),
@@ -273,6 +277,7 @@ struct Begin {
     id: u64,
     address: SocketAddr,
     formation: Formation,
+    recover: bool,
     checkpoint: CheckpointPolicy,
     disk: Disk,
     clock: WallClock,
@@ -332,6 +337,7 @@ impl Begin {
             node_id: self.id,
             listen: self.address,
             formation: self.formation,
+            recover: self.recover,
             ..Config::new(PathBuf::new())
         };
         Node::start_on(&config, self.fixtures.plugins.clone(), ground)

@@ -76,6 +76,8 @@ pub(crate) struct World {
     violation: Option<Violation>,
     /// Nodes whose disk was damaged: they may refuse to start.
     damaged: BTreeMap<u64, &'static str>,
+    /// Nodes on their way back with an empty disk, and whether it is empty yet.
+    recovering: BTreeMap<u64, bool>,
     /// Nothing goes wrong any more, so that nothing may fail.
     pub(crate) calm: bool,
     /// Asks for changes.
@@ -137,6 +139,7 @@ impl World {
             deeds_made: 0,
             violation: None,
             damaged: BTreeMap::new(),
+            recovering: BTreeMap::new(),
             calm: false,
             operator: Operator::new(dialing, mailbox.clone()),
             mailbox,
@@ -219,6 +222,7 @@ impl World {
     /// enough others are well.
     pub(crate) fn may_damage(&self) -> bool {
         self.damaged.is_empty()
+            && self.recovering.is_empty()
             && self.may_lose_a_member()
             && self.nodes.values().filter(|node| node.is_ready()).count() >= self.members_min
     }
@@ -326,6 +330,45 @@ impl World {
         self.damaged.insert(id, file);
     }
 
+    /// From now on a node is started with `--recover`.
+    pub(crate) fn begin_recovery(&mut self, id: u64) {
+        self.recovering.insert(id, false);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.recover = true;
+        }
+    }
+
+    /// What a node has on its disk is set aside: it begins with nothing, and knows whom to ask.
+    pub(crate) fn set_aside(&mut self, id: u64) {
+        let addresses = self.addresses();
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.disk.set_aside();
+            node.formation = Formation::Join(addresses);
+            self.trace
+                .say(&format!("the data of node {id} is set aside"));
+        }
+        self.recovering.insert(id, true);
+        self.invariants.reseeded(id);
+    }
+
+    /// Whether a node is back: it votes again, or it never had to leave. Then it is started as
+    /// before.
+    pub(crate) fn end_recovery(&mut self, id: u64) -> bool {
+        let Some(&emptied) = self.recovering.get(&id) else {
+            return true;
+        };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return true;
+        };
+        let back = node.is_ready() && (!emptied || self.invariants.votes(id));
+        if back {
+            node.recover = false;
+            self.recovering.remove(&id);
+            self.trace.say(&format!("node {id} is back"));
+        }
+        back
+    }
+
     /// A node is thrown away with its disk, as an operator does with one that cannot be repaired.
     pub(crate) fn discard(&mut self, id: u64) {
         if let Some(mut node) = self.nodes.remove(&id) {
@@ -333,6 +376,7 @@ impl World {
             self.trace.say(&format!("node {id} is thrown away"));
         }
         self.damaged.remove(&id);
+        self.recovering.remove(&id);
         self.invariants.discarded(id);
     }
 
@@ -400,6 +444,11 @@ impl World {
             if matches!(exit, Exit::Refused(_)) && self.damaged.contains_key(&id) {
                 // As it must; and it says so. There is no use in starting it again.
                 operations::replace(self, id);
+                return;
+            }
+            if matches!(exit, Exit::Refused(_)) && self.recovering.get(&id) == Some(&false) {
+                self.set_aside(id);
+                self.start(id);
                 return;
             }
             if self.calm {

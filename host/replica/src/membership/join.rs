@@ -12,6 +12,7 @@ use super::{LOOK, OWN_CHANGE_TIMEOUT};
 use crate::{
     log_store::Fact,
     network::{Ask, Destination, Joiner, Meeting, Tell},
+    observe,
     replica::{ASK_TIMEOUT, Replica},
     types::{Node, Nodes, Standing, StoredMembership},
 };
@@ -302,6 +303,23 @@ pub(crate) async fn note_joined(replica: Replica) {
         && let Err(error) = replica.inner().log.note(Fact::Joined, true).await
     {
         tracing::error!(%error, "that this node is a member is not remembered");
+    }
+}
+
+/// Tells when this node finds itself among the voters. Runs until the replica stops.
+pub(crate) async fn tell_vote(replica: Replica) {
+    let mut membership = replica.membership();
+    let mut told = false;
+    loop {
+        let votes =
+            names(&membership.borrow_and_update(), &replica) && replica.counts(replica.id());
+        if votes && !told {
+            observe::votes();
+        }
+        told = votes;
+        if membership.changed().await.is_err() {
+            return;
+        }
     }
 }
 

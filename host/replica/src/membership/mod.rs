@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::join::{FormError, Formation};
 pub(crate) use self::{
     change::{change, take_in},
-    join::note_joined,
+    join::{note_joined, tell_vote},
     keep::keep,
     replace::number_in_use,
     transfer::transfer,

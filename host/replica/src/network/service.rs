@@ -122,6 +122,15 @@ impl PeerService {
         }
     }
 
+    /// Whether this is the node that has its number, and not one that wants to take its place.
+    pub(crate) fn is_itself(&self, hello: &Hello) -> bool {
+        let member = self
+            .replica()
+            .ok()
+            .and_then(|replica| replica.member(hello.node));
+        member.is_none_or(|member| member.incarnation == hello.identity.incarnation)
+    }
+
     /// A node was heard of that may have been out of reach: replication to it need not wait for
     /// its next attempt.
     pub async fn came_back(&self, node: NodeId) {

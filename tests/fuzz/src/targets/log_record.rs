@@ -15,7 +15,9 @@ pub(super) const TARGET: Target = Target {
     inputs: 100_000,
 };
 
-use self::record::{GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row};
+use self::record::{
+    Fact, Facts, GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row,
+};
 
 /// By group and index, as in the log store.
 pub(crate) type LogKey = (u64, u64);

@@ -11,7 +11,7 @@ mod durability;
 mod elections;
 mod log_matching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::trace::Observation;
 use crate::world::Violation;
@@ -26,6 +26,11 @@ trait Invariant {
 
     /// A node is gone for good, with its disk.
     fn discarded(&mut self, _node: u64) {}
+
+    /// A node begins anew under its number, with an empty disk.
+    fn reseeded(&mut self, node: u64) {
+        self.discarded(node);
+    }
 
     /// All nodes that the cluster begins with are members.
     fn formed(&mut self) {}
@@ -43,6 +48,8 @@ pub(crate) struct Invariants {
     pub(crate) progress: BTreeMap<u64, (u64, u64)>,
     /// By node: the first index and the last of what its log may hold.
     logs: BTreeMap<u64, Extent>,
+    /// Nodes that know of themselves, as they are now, that they vote.
+    voting: BTreeSet<u64>,
 }
 
 /// What a node's log may hold.
@@ -75,6 +82,7 @@ impl Default for Invariants {
             leader: None,
             progress: BTreeMap::new(),
             logs: BTreeMap::new(),
+            voting: BTreeSet::new(),
         }
     }
 }
@@ -91,9 +99,25 @@ impl Invariants {
     pub(crate) fn discarded(&mut self, node: u64) {
         self.progress.remove(&node);
         self.logs.remove(&node);
+        self.voting.remove(&node);
         for invariant in &mut self.all {
             invariant.discarded(node);
         }
+    }
+
+    /// A node begins anew under its number.
+    pub(crate) fn reseeded(&mut self, node: u64) {
+        self.progress.remove(&node);
+        self.logs.remove(&node);
+        self.voting.remove(&node);
+        for invariant in &mut self.all {
+            invariant.reseeded(node);
+        }
+    }
+
+    /// Whether a node has found itself among the voters, as it is now.
+    pub(crate) fn votes(&self, node: u64) -> bool {
+        self.voting.contains(&node)
     }
 
     /// All nodes that the cluster begins with are members.
@@ -117,6 +141,9 @@ impl Invariants {
     pub(crate) fn observe(&mut self, observation: &Observation) -> Result<(), Violation> {
         if observation.what == "leads" {
             self.leader = Some((observation.node, observation.number("term")));
+        }
+        if observation.what == "votes" {
+            self.voting.insert(observation.node);
         }
         let index = observation.number("index");
         let progress = self.progress.entry(observation.node).or_default();

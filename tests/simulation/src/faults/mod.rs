@@ -64,7 +64,7 @@ pub(crate) const ALL: &[&dyn Fault] = &[
 ];
 
 /// A node that is on, preferring the leader when `leader` is set.
-fn somebody(world: &World, chance: &mut Chance, leader: bool) -> Option<u64> {
+pub(crate) fn somebody(world: &World, chance: &mut Chance, leader: bool) -> Option<u64> {
     let on: Vec<u64> = world
         .nodes
         .values()
