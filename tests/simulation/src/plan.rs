@@ -135,6 +135,7 @@ const LATER: &[&dyn Fault] = &[
     &operations::Rollback,
     &operations::Limits,
     &operations::Reseed,
+    &faults::FlipValue,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

@@ -96,6 +96,11 @@ pub(crate) struct World {
     pub(crate) clock_jumps_ms: u64,
 }
 
+/// Between two checkpoints that are asked for until no state is wrong any more.
+const SETTLE_MS: u64 = 1_000;
+/// Until an operator sees that a node is quarantined.
+const NOTICE_MS: u64 = 500;
+
 /// Clients that workloads have.
 pub(crate) const CLIENTS: u64 = 8;
 
@@ -172,7 +177,12 @@ impl World {
         self.changing = false;
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
         for id in ids {
+            if self.is_recovering(id) {
+                self.later(0, move |world| operations::watch(world, id));
+            }
+            self.later(0, move |world| operations::mend(world, id));
             if let Some(node) = self.nodes.get_mut(&id) {
+                node.wrong_row = None;
                 node.pause(false);
                 node.speed_ppm = 1_000_000;
                 node.disk
@@ -223,6 +233,8 @@ impl World {
     pub(crate) fn may_damage(&self) -> bool {
         self.damaged.is_empty()
             && self.recovering.is_empty()
+            && self.nodes.values().all(|node| node.wrong_row.is_none())
+            && self.invariants.unsettled().is_none()
             && self.may_lose_a_member()
             && self.nodes.values().filter(|node| node.is_ready()).count() >= self.members_min
     }
@@ -330,6 +342,23 @@ impl World {
         self.damaged.insert(id, file);
     }
 
+    /// Whether a node is on its way back.
+    pub(crate) fn is_recovering(&self, id: u64) -> bool {
+        self.recovering.contains_key(&id)
+    }
+
+    /// Whether no node's state is known to be wrong, and none is on its way back. Asks for a
+    /// checkpoint now and then, which is when that is found.
+    pub(crate) fn settled(&mut self) -> bool {
+        let settled = self.invariants.unsettled().is_none() && self.recovering.is_empty();
+        if !settled && self.now_ms().is_multiple_of(SETTLE_MS) {
+            for node in self.nodes.values().filter(|node| node.is_ready()) {
+                node.checkpoint(&self.trace, &self.counters);
+            }
+        }
+        settled
+    }
+
     /// From now on a node is started with `--recover`.
     pub(crate) fn begin_recovery(&mut self, id: u64) {
         self.recovering.insert(id, false);
@@ -391,7 +420,14 @@ impl World {
         self.net.tick();
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
         for id in ids {
+            let armed = |world: &Self| world.nodes.get(&id).and_then(|node| node.wrong_row);
+            let before = armed(self);
             let exit = self.nodes.get_mut(&id).and_then(SimNode::tick);
+            if before.is_some() && armed(self).is_none() {
+                self.trace.say(&format!("node {id} computed a wrong row"));
+                self.counters.add("wrong rows", 1);
+                self.invariants.computed_wrongly(id);
+            }
             if let Some(exit) = exit {
                 self.ended(id, exit);
             }
@@ -403,6 +439,10 @@ impl World {
         for observation in self.trace.observations() {
             if observation.what == "installed" {
                 self.counters.add("snapshots installed", 1);
+            }
+            if observation.what == "quarantined" {
+                let id = observation.node;
+                self.later(NOTICE_MS, move |world| operations::mend(world, id));
             }
             if let Err(violation) = self.invariants.observe(&observation) {
                 self.fail(violation);

@@ -10,6 +10,7 @@ mod divergence;
 mod durability;
 mod elections;
 mod log_matching;
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,19 @@ trait Invariant {
 
     /// All nodes that the cluster begins with are members.
     fn formed(&mut self) {}
+
+    /// A row of a node's next checkpoint is not what the log says.
+    fn computed_wrongly(&mut self, _node: u64) {}
+
+    /// A node whose state is wrong, as its digest says.
+    fn unsettled(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether a node said that its state is wrong.
+    fn is_quarantined(&self, _node: u64) -> bool {
+        false
+    }
 
     /// A node told something.
     fn observe(&mut self, observation: &Observation) -> Result<(), String>;
@@ -77,7 +91,8 @@ impl Default for Invariants {
                 Box::new(durability::Durability::default()),
                 Box::new(clock::Clock::default()),
                 Box::new(checkpoints::Checkpoints::default()),
-                Box::new(divergence::Divergence),
+                Box::new(divergence::Divergence::default()),
+                Box::new(members::Members::default()),
             ],
             leader: None,
             progress: BTreeMap::new(),
@@ -113,6 +128,25 @@ impl Invariants {
         for invariant in &mut self.all {
             invariant.reseeded(node);
         }
+    }
+
+    /// A row of a node's next checkpoint is not what the log says.
+    pub(crate) fn computed_wrongly(&mut self, node: u64) {
+        for invariant in &mut self.all {
+            invariant.computed_wrongly(node);
+        }
+    }
+
+    /// A node whose state is wrong, as its digest says.
+    pub(crate) fn unsettled(&self) -> Option<u64> {
+        self.all.iter().find_map(|invariant| invariant.unsettled())
+    }
+
+    /// Whether a node said that its state is wrong.
+    pub(crate) fn is_quarantined(&self, node: u64) -> bool {
+        self.all
+            .iter()
+            .any(|invariant| invariant.is_quarantined(node))
     }
 
     /// Whether a node has found itself among the voters, as it is now.

@@ -5,9 +5,12 @@ mod clock;
 mod crash;
 mod damage;
 mod disk;
+mod flip;
 mod network;
 mod partition;
 mod pause;
+
+pub(crate) use flip::FlipValue;
 
 use crate::chance::Chance;
 use crate::world::World;

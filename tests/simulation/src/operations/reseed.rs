@@ -35,7 +35,7 @@ impl Fault for Reseed {
         }
         world.counters.add("nodes reseeded", 1);
         world.later(for_ms, move |world| world.start(id));
-        world.later(for_ms + LOOK_MS, move |world| look(world, id));
+        world.later(for_ms, move |world| watch(world, id));
     }
 }
 
@@ -46,10 +46,24 @@ fn damage(world: &mut World, id: u64, file: &str) {
     }
 }
 
-fn look(world: &mut World, id: u64) {
+/// Waits until a node is back.
+pub(crate) fn watch(world: &mut World, id: u64) {
     if world.end_recovery(id) {
         world.changing = false;
     } else {
-        world.later(LOOK_MS, move |world| look(world, id));
+        world.later(LOOK_MS, move |world| watch(world, id));
     }
+}
+
+/// A quarantined node is stopped and started again with `--recover`, as it says.
+pub(crate) fn mend(world: &mut World, id: u64) {
+    if !world.invariants.is_quarantined(id) || world.is_recovering(id) {
+        return;
+    }
+    world.changing = true;
+    world.counters.add("quarantined nodes reseeded", 1);
+    world.switch_off(id, Death::Process);
+    world.begin_recovery(id);
+    world.start(id);
+    watch(world, id);
 }
