@@ -14,7 +14,7 @@ use crate::{connect, output};
 Examples:
   hostctl member list
   hostctl member add 4 10.0.0.4:11001       then start it there: hostd -n 4 --join ...
-  hostctl member remove 2                   for good: its number is never used again
+  hostctl member remove 2                   then stop it there
   hostctl member transfer 3                 before node 1, the leader, is restarted
 
 A node that joins with `hostd --join` adds itself; `add` is for one that cannot.")]

@@ -27,6 +27,8 @@ pub struct Config {
     pub sync: bool,
     /// Answer every read from local state, possibly stale.
     pub open_reads: bool,
+    /// With data that cannot be used: set it aside, and learn everything anew from the others.
+    pub recover: bool,
 }
 
 impl Config {
@@ -43,6 +45,7 @@ impl Config {
             plugins: Vec::new(),
             sync: true,
             open_reads: false,
+            recover: false,
         }
     }
 }

@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hostd_protocol::NodeId;
+use hostd_replica::LOG_FILE;
 
 use crate::node::StartError;
+use crate::recover::RECOVERING_FILE;
 
 /// The state database's file name.
 pub(crate) use hostd_replica::STATE_FILE;
@@ -28,6 +30,7 @@ impl DataDir {
             path: path.clone(),
             detail: error.to_string(),
         };
+        finish_move(&path).map_err(fail)?;
         std::fs::create_dir_all(path.join(SPOOL_DIRECTORY)).map_err(fail)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -49,4 +52,35 @@ impl DataDir {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+
+    /// Whether neither database is there.
+    pub(crate) fn is_empty(&self) -> bool {
+        ![STATE_FILE, LOG_FILE]
+            .iter()
+            .any(|name| self.file(name).exists())
+    }
+
+    /// Where the directory is made that takes this one's place.
+    pub(crate) fn successor(&self) -> PathBuf {
+        successor(&self.path)
+    }
+
+    /// Where this directory is moved to when it is set aside for the nth time.
+    pub(crate) fn set_aside(&self, number: u64) -> PathBuf {
+        self.path.with_extension(format!("set-aside-{number}"))
+    }
+}
+
+fn successor(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+/// The old directory was moved and the new one was not: without it this node would begin as if it
+/// had never been there.
+fn finish_move(path: &Path) -> io::Result<()> {
+    let successor = successor(path);
+    if !path.try_exists()? && successor.join(RECOVERING_FILE).try_exists()? {
+        std::fs::rename(successor, path)?;
+    }
+    Ok(())
 }

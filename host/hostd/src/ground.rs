@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hostd_machine::{Engine, Machine, OpenError};
+use hostd_machine::{Engine, Fault, Machine, OpenError};
 use hostd_pki::{Credentials, Identity};
 use hostd_protocol::TimeNs;
 use hostd_replica::{
@@ -45,14 +45,14 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// The operating system's files, sockets, clock and entropy, and the lock on the files.
+    /// The operating system's files, clock and entropy.
     pub(crate) async fn of_system(
         config: &Config,
         engine: Arc<Engine>,
-    ) -> Result<(Self, DataDir), StartError> {
-        let credentials = credentials(config)?;
-        let data = DataDir::open(&config.data, config.node_id)?;
-        let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+        credentials: Credentials,
+        endpoint: quinn::Endpoint,
+        data: &DataDir,
+    ) -> Result<Self, StartError> {
         if !config.sync {
             tracing::warn!(
                 "--no-sync: writes are acknowledged before they are on disk; a power failure can lose them"
@@ -61,8 +61,11 @@ impl Ground {
         let state_file = data.file(STATE_FILE);
         let damaged = |error: OpenError| StartError::State {
             path: state_file.clone(),
-            node: config.node_id,
             detail: error.to_string(),
+            damage: matches!(
+                error,
+                OpenError::Corrupt(_) | OpenError::Fault(Fault::Corrupt(_))
+            ),
         };
         let backend = once_free(|| open_database(&state_file, config.sync, STATE_GROWTH_BYTES))
             .await
@@ -71,10 +74,10 @@ impl Ground {
         let log = once_free(|| LogDisk::open(data.path(), config.sync))
             .await
             .map_err(|error| StartError::Log {
-                node: config.node_id,
                 detail: error.to_string(),
+                damage: false,
             })?;
-        let ground = Self {
+        Ok(Self {
             credentials,
             endpoint,
             machine,
@@ -87,12 +90,12 @@ impl Ground {
             mode: WriterMode::Thread,
             checkpoint: CheckpointPolicy::default(),
             directory: data.path().to_owned(),
-        };
-        Ok((ground, data))
+        })
     }
 }
 
-fn credentials(config: &Config) -> Result<Credentials, StartError> {
+/// The node's own certificate, as it is told where to find it.
+pub(crate) fn credentials(config: &Config) -> Result<Credentials, StartError> {
     let credentials = match &config.pki {
         Pki::Directory(directory) => hostd_pki::provision(directory, config.node_id)?,
         Pki::Files { ca, cert, key } => Credentials::load(ca, cert, key)?,

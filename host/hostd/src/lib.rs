@@ -14,6 +14,7 @@ pub mod logging;
 mod node;
 pub mod options;
 mod plugins;
+mod recover;
 mod replication;
 mod service;
 

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError};
 use crate::data_dir::DataDir;
-use crate::ground::Ground;
+use crate::ground::{self, Ground};
 use crate::plugins::PluginFile;
 use crate::service::{ReadSink, Service};
-use crate::{plugins, replication};
+use crate::{plugins, recover, replication};
 
 /// How long a stopping node waits for another to take over, and for its clients' requests.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -79,22 +79,33 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The state database.
-    #[error("{}: {detail}. {}", path.display(), reseed(*node))]
+    #[error("{}: {detail}. {}", path.display(), advice(*damage))]
     State {
         /// The file.
         path: PathBuf,
-        /// The node.
-        node: NodeId,
         /// What is wrong.
         detail: String,
+        /// The file is not what was written.
+        damage: bool,
     },
     /// The log database, or log and state together.
-    #[error("{detail}. {}", reseed(*node))]
+    #[error("{detail}. {}", advice(*damage))]
     Log {
-        /// The node.
-        node: NodeId,
         /// What is wrong, and with which file.
         detail: String,
+        /// The files are not what was written.
+        damage: bool,
+    },
+    /// The data is sound, and must not be used any more. Found only where that can be mended.
+    #[error("{0}")]
+    Outdated(String),
+    /// The data cannot be used, and cannot be set aside either.
+    #[error("{reason} --recover: {why}. Nothing was changed")]
+    CannotRecover {
+        /// Why it cannot be used.
+        reason: String,
+        /// Why it is not set aside.
+        why: String,
     },
     /// The cluster does not take this node.
     #[error("{0}")]
@@ -111,11 +122,24 @@ pub enum StartError {
 }
 
 /// What an operator does about a node that cannot use its own data.
-fn reseed(node: NodeId) -> String {
-    format!(
-        "Nothing was changed. If the other nodes are well: `hostctl member remove {node}`, set this node's \
-         directory aside, and start it again with another --node-id and --join"
-    )
+fn advice(damage: bool) -> &'static str {
+    if damage {
+        "Nothing was changed. If the other nodes are well, start it again with --recover: it sets this \
+         data aside and learns everything anew from them"
+    } else {
+        "Nothing was changed"
+    }
+}
+
+impl StartError {
+    /// Whether the node can come back with an empty directory.
+    pub fn calls_for_recovery(&self) -> bool {
+        match self {
+            Self::State { damage, .. } | Self::Log { damage, .. } => *damage,
+            Self::Outdated(_) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Node {
@@ -125,11 +149,29 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let engine = Arc::new(Engine::new()?);
         let files = plugins::load(&engine, &config.plugins)?;
-        let (ground, data) = Ground::of_system(&config, engine).await?;
-        let node = Self::start_on(&config, files, ground).await?;
+        let credentials = ground::credentials(&config)?;
+        let data = DataDir::open(&config.data, config.node_id)?;
+        let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+        let start = async |config: &Config, data: &DataDir| {
+            let (engine, credentials) = (Arc::clone(&engine), credentials.clone());
+            let ground =
+                Ground::of_system(config, engine, credentials, endpoint.clone(), data).await?;
+            let node = Self::start_on(config, files.clone(), ground).await?;
+            recover::done(data);
+            recover::remember_members(&node.replica, data);
+            Ok(node)
+        };
+        let config = recover::resume(config, &data)?;
+        let (started, data) = match start(&config, &data).await {
+            Err(error) if config.recover && StartError::calls_for_recovery(&error) => {
+                let (config, data) = recover::set_aside(config, data, &error)?;
+                (start(&config, &data).await, data)
+            }
+            started => (started, data),
+        };
         Ok(Self {
             _data: Some(data),
-            ..node
+            ..started?
         })
     }
 
@@ -153,6 +195,13 @@ impl Node {
         let address = endpoint.local_addr()?;
         let cluster_name = ground.credentials.cluster().unwrap_or_default().to_owned();
         let replica = replication::open(config, ground, address).await?;
+        if config.recover && replica.is_initialized() {
+            if let Some(reason) = replication::outdated(config, &replica).await {
+                replica.shutdown().await;
+                return Err(StartError::Outdated(reason));
+            }
+            tracing::info!("--recover: the data is sound, and nothing is set aside");
+        }
         let mut service = Service::new(replica.clone(), config.open_reads);
         if let Some(sink) = reads {
             service = service.tell_reads(sink);

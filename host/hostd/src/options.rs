@@ -117,8 +117,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub restore: Option<PathBuf>,
 
-    /// Set damaged or outdated data aside and rejoin as a learner (not built yet)
-    #[arg(long)]
+    /// Damaged or outdated data: set it aside, rejoin as a learner, vote once in sync
+    #[arg(long, env = "HOSTD_RECOVER")]
     #[serde(default)]
     pub recover: bool,
 }
@@ -286,6 +286,7 @@ impl Options {
             plugins: self.plugin,
             sync: !self.no_sync,
             open_reads: self.open_reads,
+            recover: self.recover,
         })
     }
 
@@ -293,7 +294,6 @@ impl Options {
         let missing = [
             ("--auth", self.auth.is_some()),
             ("--restore", self.restore.is_some()),
-            ("--recover", self.recover),
         ];
         match missing.into_iter().find(|(_, asked)| *asked) {
             Some((flag, _)) => Err(ConfigError::Flag {

@@ -9,8 +9,8 @@ use hostd_protocol::Limits;
 use hostd_quic::Profile;
 use hostd_replica::network::quic::QuicTransport;
 use hostd_replica::{
-    Entropy, Formation, Founding, LOG_FILE, ProposeLimits, Replica, ReplicaConfig, ReplicaParts,
-    Timing,
+    Entropy, Formation, Founding, LOG_FILE, OpenError, OpenLogError, ProposeLimits, Replica,
+    ReplicaConfig, ReplicaParts, Timing,
 };
 
 use crate::config::{self, Config};
@@ -56,6 +56,7 @@ pub(crate) async fn open(
         spool: directory.join(SPOOL_DIRECTORY),
         state_file: directory.join(STATE_FILE),
         log_file: directory.join(LOG_FILE),
+        replaces: config.recover,
         unavailable_after: UNAVAILABLE_AFTER,
     };
     let parts = ReplicaParts {
@@ -69,9 +70,27 @@ pub(crate) async fn open(
     Replica::open(replica_config, parts)
         .await
         .map_err(|error| StartError::Log {
-            node: config.node_id,
             detail: error.to_string(),
+            damage: matches!(
+                error,
+                OpenError::Mismatch(_) | OpenError::Log(OpenLogError::Damaged { .. })
+            ),
         })
+}
+
+/// Why a node must not go on with data that is sound in itself, if so.
+pub(crate) async fn outdated(config: &Config, replica: &Replica) -> Option<String> {
+    if replica.quarantined() {
+        return Some("its state was found to differ from the majority's".into());
+    }
+    let told = match &config.formation {
+        config::Formation::Found => Vec::new(),
+        config::Formation::Join(members) | config::Formation::Expect { members, .. } => {
+            members.clone()
+        }
+    };
+    let removed = replica.is_removed(told).await;
+    removed.then(|| "it is not a member of its cluster any more".into())
 }
 
 /// Makes the node part of a cluster, unless it is. Waits for as long as it takes.

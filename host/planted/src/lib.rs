@@ -1,4 +1,5 @@
-//! Bugs that a simulation switches on, to see that its checks find them.
+//! Bugs that a simulation switches on, to see that its checks find them, and a fault that only the
+//! inside of a machine can have: a row that is not what was computed.
 //!
 //! Without the feature `planted`, which only the simulation sets, [`active`] is `false` at compile
 //! time and nothing of a bug is in the program.
@@ -65,11 +66,17 @@ pub enum Bug {
     MigrateTwice,
     /// A rollback changes which state is used, and not which code.
     HalfRollback,
+    /// A member that lost its data keeps its vote when it comes back.
+    KeepOldVote,
+    /// The digest of the state leaves out sessions.
+    DigestSkipsSessions,
+    /// A node whose state is wrong is not told so.
+    IgnoreDivergence,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 28] = [
+    pub const ALL: [(Bug, &'static str); 31] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -98,6 +105,9 @@ impl Bug {
         (Bug::KeepInstance, "keep-instance"),
         (Bug::MigrateTwice, "migrate-twice"),
         (Bug::HalfRollback, "half-rollback"),
+        (Bug::KeepOldVote, "keep-old-vote"),
+        (Bug::DigestSkipsSessions, "digest-skips-sessions"),
+        (Bug::IgnoreDivergence, "ignore-divergence"),
     ];
 
     /// The bug of a name.
@@ -115,6 +125,7 @@ impl Bug {
 
 #[cfg(feature = "planted")]
 mod switched {
+    use std::cell::Cell;
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::Bug;
@@ -132,10 +143,41 @@ mod switched {
     pub fn active(bug: Bug) -> bool {
         ACTIVE.load(Ordering::Relaxed) == bug as u8
     }
+
+    thread_local! {
+        static FAULT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on, in this thread, the next checkpoint that is written gets one wrong row;
+    /// `choice` decides which. With `None` it gets none. Returns what was so before.
+    pub fn arm(choice: Option<u64>) -> Option<u64> {
+        FAULT.replace(choice)
+    }
+
+    /// Which of so many rows is to be written wrongly, once for each time that was asked for.
+    pub fn wrong_row(rows: impl FnOnce() -> usize) -> Option<usize> {
+        let choice = FAULT.get()?;
+        let row = choice.checked_rem(rows() as u64)?;
+        FAULT.set(None);
+        Some(row as usize)
+    }
 }
 
 #[cfg(feature = "planted")]
-pub use switched::{active, plant};
+pub use switched::{active, arm, plant, wrong_row};
+
+/// Has a row written wrongly: not in this build.
+#[cfg(not(feature = "planted"))]
+pub const fn arm(_choice: Option<u64>) -> Option<u64> {
+    None
+}
+
+/// Which row is to be written wrongly: none.
+#[cfg(not(feature = "planted"))]
+#[inline]
+pub fn wrong_row(_rows: impl FnOnce() -> usize) -> Option<usize> {
+    None
+}
 
 /// Whether a bug is on: never.
 #[cfg(not(feature = "planted"))]

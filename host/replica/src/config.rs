@@ -33,6 +33,9 @@ pub struct ReplicaConfig {
     pub state_file: PathBuf,
     /// The log's database, named and counted likewise.
     pub log_file: PathBuf,
+    /// If the cluster has a member of this number with another directory, this node takes its place:
+    /// that one's data is gone for good.
+    pub replaces: bool,
     /// How long a call is held while there is no leader, or the leader has no majority, before
     /// its caller is told so.
     pub unavailable_after: Duration,

@@ -7,7 +7,7 @@ use openraft::EntryPayload;
 
 use crate::{
     log_store::Change,
-    types::{LogEntry, Vote, term_and_index},
+    types::{LogEntry, Membership, Vote, term_and_index},
 };
 
 /// The events' target.
@@ -103,6 +103,21 @@ pub(crate) fn checkpoint(index: u64, digest: &[u8; 32]) {
 /// A snapshot took the place of this node's state.
 pub(crate) fn installed(index: u64, digest: &[u8; 32]) {
     tracing::trace!(target: TARGET, index, digest = short(digest), "installed");
+}
+
+/// A membership is applied here, so it is committed: each of its members, with its directory.
+pub(crate) fn membership(index: u64, membership: &Membership) {
+    if listening() {
+        for (member, node) in membership.nodes() {
+            let incarnation = node.incarnation;
+            tracing::trace!(target: TARGET, index, member = *member, incarnation, "member");
+        }
+    }
+}
+
+/// This node applied a membership in which it votes, as the directory that it has now.
+pub(crate) fn votes() {
+    tracing::trace!(target: TARGET, "votes");
 }
 
 /// This node found that its state is the wrong one.

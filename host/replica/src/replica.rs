@@ -41,7 +41,7 @@ use crate::{
     spool,
     state_machine::StateMachine,
     timekeeper,
-    types::{GROUP, Node, Nodes, Standing, TypeConfig},
+    types::{GROUP, Node, Nodes, Standing, StoredMembership, TypeConfig},
 };
 
 /// Raft, running hostd's machine.
@@ -280,6 +280,7 @@ impl Replica {
             id: inner.config.id,
             node,
             boot,
+            replaces: inner.config.replaces,
             raft: raft.clone(),
             replica: Arc::downgrade(&inner),
             spool: inner.config.spool.clone(),
@@ -323,6 +324,7 @@ impl Replica {
         tasks.spawn(timekeeper::run(self.clone()));
         tasks.spawn(membership::keep(self.clone()));
         tasks.spawn(membership::note_joined(self.clone()));
+        tasks.spawn(membership::tell_vote(self.clone()));
         tasks.spawn(watch_leadership(self.clone()));
         tasks.spawn(watch_faults(self.clone()));
         tasks.spawn(room::watch(self.clone(), room));
@@ -365,6 +367,11 @@ impl Replica {
         self.inner.progress.applied_next.borrow().saturating_sub(1)
     }
 
+    /// The members as of the last entry that was applied here; changes can be awaited.
+    pub fn membership(&self) -> watch::Receiver<StoredMembership> {
+        self.inner.progress.membership.clone()
+    }
+
     /// Who leads; changes can be awaited.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.subscribe()
@@ -404,6 +411,27 @@ impl Replica {
         let server = self.inner.raft.server_metrics();
         let server = server.borrow_watched();
         server.membership_config.membership().get_node(&id).cloned()
+    }
+
+    /// Whether this node takes the place of a member that had its number.
+    pub(crate) fn replaces(&self) -> bool {
+        self.inner.config.replaces
+    }
+
+    /// Log index of the newest membership that this node knows, committed or not.
+    pub(crate) fn membership_index(&self) -> Option<u64> {
+        let server = self.inner.raft.server_metrics();
+        let server = server.borrow_watched();
+        let log_id = server.membership_config.log_id();
+        log_id.as_ref().map(openraft::LogId::index)
+    }
+
+    /// The same, if that membership names this very directory.
+    pub(crate) fn seated_at(&self) -> Option<u64> {
+        let own = self.member(self.id())?;
+        (own.incarnation == self.incarnation())
+            .then(|| self.membership_index())
+            .flatten()
     }
 
     /// What the membership holds.
@@ -760,12 +788,7 @@ impl Replica {
     /// Answers another replica.
     pub(crate) async fn serve(&self, ask: Ask) -> Result<Tell, Refusal> {
         match ask {
-            Ask::Meet => Ok(Tell::Met(Meeting {
-                id: self.id(),
-                node: self.inner.node.clone(),
-                initialized: self.is_initialized(),
-                joined: self.has_joined(),
-            })),
+            Ask::Meet => Ok(Tell::Met(self.meeting())),
             Ask::Status => Ok(Tell::Status(Box::new(self.own_status()))),
             Ask::Prepare { digest, within } => {
                 self.prepare_here(digest, until(within)).await?;
@@ -799,6 +822,19 @@ impl Replica {
                 timekeeper::make_checkpoint(self).await?;
                 Ok(Tell::Done)
             }
+        }
+    }
+
+    fn meeting(&self) -> Meeting {
+        let applied = self.inner.progress.membership.borrow();
+        let nodes = applied.membership().nodes();
+        Meeting {
+            id: self.id(),
+            node: self.inner.node.clone(),
+            initialized: self.is_initialized(),
+            joined: self.has_joined(),
+            members: nodes.map(|(id, node)| (*id, node.clone())).collect(),
+            membership: applied.log_id().as_ref().map(openraft::LogId::index),
         }
     }
 
@@ -946,9 +982,8 @@ fn remaining(deadline: Instant) -> Duration {
 pub fn quarantined() -> Failure {
     Failure::new(
         FailureCode::Fault,
-        "this node's state differs from the majority's; it serves no reads. Ask another node. To \
-         replace this one: stop it, `hostctl member remove` its number, and start it with an empty \
-         directory, another --node-id and --join",
+        "this node's state differs from the majority's; it serves no reads. Ask another node. To mend \
+         this one: stop it, and start it again with --recover",
     )
 }
 

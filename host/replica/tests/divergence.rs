@@ -116,6 +116,7 @@ async fn a_follower_in_the_minority_serves_no_reads_and_never_leads() {
     assert!(!first.quarantined() && !second.quarantined());
     let refused = third.read_barrier(soon()).await.unwrap_err();
     assert_eq!(refused.code, FailureCode::Fault);
+    assert!(refused.message.contains("--recover"), "{refused}");
     assert_eq!(third.status(false).await[0].health, Health::Quarantined);
 
     // It knows that after a restart, too.

@@ -278,7 +278,7 @@ impl Cluster {
     }
 
     /// Logs as many bytes as it takes for a checkpoint to be due before its time.
-    fn make_checkpoint_due(&self) -> Result<()> {
+    pub fn make_checkpoint_due(&self) -> Result<()> {
         let value = format!("{{data:{}}}", CHECKPOINT_LOG_BYTES / 32);
         let words = [
             "bench",

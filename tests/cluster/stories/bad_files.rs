@@ -63,7 +63,7 @@ fn ensure_refused(cluster: &mut Cluster, path: &Path, how: &str) -> Result<()> {
         "{how}: the file is not named: {why}"
     );
     ensure!(
-        why.contains("member remove"),
+        why.contains("--recover"),
         "{how}: it does not say what to do: {why}"
     );
     Ok(())

@@ -42,7 +42,8 @@ fn a_bad_flag_is_refused_with_its_name() {
             (&["--bootstrap-expect", "3"][..], "--bootstrap-expect"),
             (&["--join", "nowhere"], "--join"),
             (&["--advertise", "nowhere"], "--advertise"),
-            (&["--recover"], "--recover"),
+            // Nothing to recover, and nobody to learn from: not the time to found a cluster.
+            (&["--recover"], "--join"),
             (&["--config", "/nonexistent.toml"], "--config"),
         ] {
             let mut launch = cluster.launch(1)?;
@@ -127,7 +128,26 @@ fn a_node_id_in_use_is_refused() {
         let code = second.wait_exit(PATIENCE)?;
         let log = second.log_since_start();
         ensure!(code == Some(1), "it ended with {code:?}: {log}");
-        ensure_says(reason(&log), &["number 2", "member remove 2"])?;
+        ensure_says(reason(&log), &["number 2", "--recover"])?;
+        ensure_undisturbed(cluster, 3)
+    });
+}
+
+#[test]
+fn the_number_of_a_node_that_is_alive_is_not_taken_over() {
+    story(3, |cluster| {
+        let mut launch = cluster.launch(2)?;
+        launch.join = cluster.addresses();
+        launch.data = cluster.directory().join("elsewhere");
+        launch.flags.push("--recover".into());
+        copy_directory(&cluster.pki(), &launch.data.join("pki"))?;
+        let output = tempfile::tempdir()?;
+        let mut second = cluster_tests::Node::new(launch, &cluster.artifacts.hostd, output.path());
+        second.spawn()?;
+        let code = second.wait_exit(PATIENCE)?;
+        let log = second.log_since_start();
+        ensure!(code == Some(1), "it ended with {code:?}: {log}");
+        ensure_says(reason(&log), &["number 2", "alive"])?;
         ensure_undisturbed(cluster, 3)
     });
 }
@@ -141,7 +161,7 @@ fn an_old_id_with_an_empty_directory_is_refused() {
         let launch = node.launch.clone();
         std::fs::remove_dir_all(launch.directory())?;
         let message = refused(cluster, launch, 1)?;
-        ensure_says(&message, &[&format!("number {forgetful}"), "member remove"])?;
+        ensure_says(&message, &[&format!("number {forgetful}"), "--recover"])?;
         // It made no promise in the meantime, and the others go on.
         cluster.hostctl().call(&["set", "k", "v"])?;
         let rows = cluster.status()?;

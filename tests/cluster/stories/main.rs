@@ -8,13 +8,15 @@
 
 mod support;
 
+#[path = "../../fixtures/costly.rs"]
+mod costly;
+
 mod bad_calls;
 mod bad_files;
 mod bad_packets;
 mod bad_plugins;
 mod bad_starts;
 mod cli_replies;
-mod costly;
 mod develop;
 mod disk_full;
 mod formation;
@@ -26,6 +28,7 @@ mod large_migrations;
 mod live_plugins;
 mod membership;
 mod partitions;
+mod recover;
 mod restarts;
 mod retries;
 mod snapshots;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hostd::{Config, Formation, Ground, Node};
 use hostd_machine::Machine;
+use hostd_planted as planted;
 use hostd_replica::{CheckpointPolicy, LOG_FILE, LogDisk, MARK_FILE, Pace, Work, WriterMode};
 
 use crate::chance::Chance;
@@ -37,6 +38,10 @@ pub(crate) struct SimNode {
     pub(crate) speed_ppm: u64,
     /// How it comes to a cluster.
     pub(crate) formation: Formation,
+    /// At its next checkpoint it writes one row wrongly; the number decides which.
+    pub(crate) wrong_row: Option<u64>,
+    /// Whether it is started with `--recover`.
+    pub(crate) recover: bool,
     /// When checkpoints are made.
     pub(crate) checkpoint: CheckpointPolicy,
     running: Option<Running>,
@@ -109,6 +114,8 @@ impl SimNode {
             clock,
             speed_ppm: 1_000_000,
             formation,
+            wrong_row: None,
+            recover: false,
             checkpoint,
             running: None,
             chance: Arc::new(Mutex::new(Chance::new(seed, &format!("node {id}")))),
@@ -142,6 +149,7 @@ impl SimNode {
             id: self.id,
             address: self.address(),
             formation: self.formation.clone(),
+            recover: self.recover,
             checkpoint: self.checkpoint,
             disk: self.disk.clone(),
             clock: self.clock.clone(),
@@ -188,7 +196,9 @@ impl SimNode {
         }
         if !time.is_zero() {
             let process = running.process.clone();
+            let unarmed = planted::arm(self.wrong_row);
             Trace::running(self.id, &process, || running.host.run(time));
+            self.wrong_row = planted::arm(unarmed);
         }
         if running.process.is_dead() {
             return Some(Exit::Died);
@@ -273,6 +283,7 @@ struct Begin {
     id: u64,
     address: SocketAddr,
     formation: Formation,
+    recover: bool,
     checkpoint: CheckpointPolicy,
     disk: Disk,
     clock: WallClock,
@@ -332,6 +343,7 @@ impl Begin {
             node_id: self.id,
             listen: self.address,
             formation: self.formation,
+            recover: self.recover,
             ..Config::new(PathBuf::new())
         };
         Node::start_on(&config, self.fixtures.plugins.clone(), ground)

@@ -134,6 +134,8 @@ const LATER: &[&dyn Fault] = &[
     &operations::Migrate,
     &operations::Rollback,
     &operations::Limits,
+    &operations::Reseed,
+    &faults::FlipValue,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

@@ -16,6 +16,8 @@ use crate::world::{Violation, World};
 const FORM_MS: u64 = 60_000;
 /// After everything is mended, all nodes must run within.
 const MEND_MS: u64 = 90_000;
+/// Within which states that are wrong must be found, and their nodes be mended.
+const SETTLE_MS: u64 = 60_000;
 /// And clients must get answers, all of them, for as long as.
 const AFTER_MS: u64 = 3_000;
 /// Within which their last requests must be answered.
@@ -160,6 +162,15 @@ fn story(plan: &Plan, world: &mut World) -> Result<(), Violation> {
         ));
     }
     world.trace.say("all nodes are well");
+    if !world.run_until(SETTLE_MS, World::settled)? {
+        return Err(Violation::new(
+            "divergence",
+            world.invariants.unsettled().map_or_else(
+                || "a node does not come back".to_owned(),
+                |id| format!("the state of node {id} is wrong, and it is not quarantined"),
+            ),
+        ));
+    }
     let done = load.completed();
     world.run_until(AFTER_MS, |_| false)?;
     if load.completed() == done {

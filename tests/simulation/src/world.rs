@@ -76,6 +76,8 @@ pub(crate) struct World {
     violation: Option<Violation>,
     /// Nodes whose disk was damaged: they may refuse to start.
     damaged: BTreeMap<u64, &'static str>,
+    /// Nodes on their way back with an empty disk, and whether it is empty yet.
+    recovering: BTreeMap<u64, bool>,
     /// Nothing goes wrong any more, so that nothing may fail.
     pub(crate) calm: bool,
     /// Asks for changes.
@@ -93,6 +95,11 @@ pub(crate) struct World {
     /// The farthest that a wall clock was set forward, in all, in milliseconds.
     pub(crate) clock_jumps_ms: u64,
 }
+
+/// Between two checkpoints that are asked for until no state is wrong any more.
+const SETTLE_MS: u64 = 1_000;
+/// Until an operator sees that a node is quarantined.
+const NOTICE_MS: u64 = 500;
 
 /// Clients that workloads have.
 pub(crate) const CLIENTS: u64 = 8;
@@ -137,6 +144,7 @@ impl World {
             deeds_made: 0,
             violation: None,
             damaged: BTreeMap::new(),
+            recovering: BTreeMap::new(),
             calm: false,
             operator: Operator::new(dialing, mailbox.clone()),
             mailbox,
@@ -169,7 +177,12 @@ impl World {
         self.changing = false;
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
         for id in ids {
+            if self.is_recovering(id) {
+                self.later(0, move |world| operations::watch(world, id));
+            }
+            self.later(0, move |world| operations::mend(world, id));
             if let Some(node) = self.nodes.get_mut(&id) {
+                node.wrong_row = None;
                 node.pause(false);
                 node.speed_ppm = 1_000_000;
                 node.disk
@@ -219,6 +232,9 @@ impl World {
     /// enough others are well.
     pub(crate) fn may_damage(&self) -> bool {
         self.damaged.is_empty()
+            && self.recovering.is_empty()
+            && self.nodes.values().all(|node| node.wrong_row.is_none())
+            && self.invariants.unsettled().is_none()
             && self.may_lose_a_member()
             && self.nodes.values().filter(|node| node.is_ready()).count() >= self.members_min
     }
@@ -326,6 +342,62 @@ impl World {
         self.damaged.insert(id, file);
     }
 
+    /// Whether a node is on its way back.
+    pub(crate) fn is_recovering(&self, id: u64) -> bool {
+        self.recovering.contains_key(&id)
+    }
+
+    /// Whether no node's state is known to be wrong, and none is on its way back. Asks for a
+    /// checkpoint now and then, which is when that is found.
+    pub(crate) fn settled(&mut self) -> bool {
+        let settled = self.invariants.unsettled().is_none() && self.recovering.is_empty();
+        if !settled && self.now_ms().is_multiple_of(SETTLE_MS) {
+            for node in self.nodes.values().filter(|node| node.is_ready()) {
+                node.checkpoint(&self.trace, &self.counters);
+            }
+        }
+        settled
+    }
+
+    /// From now on a node is started with `--recover`.
+    pub(crate) fn begin_recovery(&mut self, id: u64) {
+        self.recovering.insert(id, false);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.recover = true;
+        }
+    }
+
+    /// What a node has on its disk is set aside: it begins with nothing, and knows whom to ask.
+    pub(crate) fn set_aside(&mut self, id: u64) {
+        let addresses = self.addresses();
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.disk.set_aside();
+            node.formation = Formation::Join(addresses);
+            self.trace
+                .say(&format!("the data of node {id} is set aside"));
+        }
+        self.recovering.insert(id, true);
+        self.invariants.reseeded(id);
+    }
+
+    /// Whether a node is back: it votes again, or it never had to leave. Then it is started as
+    /// before.
+    pub(crate) fn end_recovery(&mut self, id: u64) -> bool {
+        let Some(&emptied) = self.recovering.get(&id) else {
+            return true;
+        };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return true;
+        };
+        let back = node.is_ready() && (!emptied || self.invariants.votes(id));
+        if back {
+            node.recover = false;
+            self.recovering.remove(&id);
+            self.trace.say(&format!("node {id} is back"));
+        }
+        back
+    }
+
     /// A node is thrown away with its disk, as an operator does with one that cannot be repaired.
     pub(crate) fn discard(&mut self, id: u64) {
         if let Some(mut node) = self.nodes.remove(&id) {
@@ -333,6 +405,7 @@ impl World {
             self.trace.say(&format!("node {id} is thrown away"));
         }
         self.damaged.remove(&id);
+        self.recovering.remove(&id);
         self.invariants.discarded(id);
     }
 
@@ -347,7 +420,14 @@ impl World {
         self.net.tick();
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
         for id in ids {
+            let armed = |world: &Self| world.nodes.get(&id).and_then(|node| node.wrong_row);
+            let before = armed(self);
             let exit = self.nodes.get_mut(&id).and_then(SimNode::tick);
+            if before.is_some() && armed(self).is_none() {
+                self.trace.say(&format!("node {id} computed a wrong row"));
+                self.counters.add("wrong rows", 1);
+                self.invariants.computed_wrongly(id);
+            }
             if let Some(exit) = exit {
                 self.ended(id, exit);
             }
@@ -359,6 +439,10 @@ impl World {
         for observation in self.trace.observations() {
             if observation.what == "installed" {
                 self.counters.add("snapshots installed", 1);
+            }
+            if observation.what == "quarantined" {
+                let id = observation.node;
+                self.later(NOTICE_MS, move |world| operations::mend(world, id));
             }
             if let Err(violation) = self.invariants.observe(&observation) {
                 self.fail(violation);
@@ -400,6 +484,11 @@ impl World {
             if matches!(exit, Exit::Refused(_)) && self.damaged.contains_key(&id) {
                 // As it must; and it says so. There is no use in starting it again.
                 operations::replace(self, id);
+                return;
+            }
+            if matches!(exit, Exit::Refused(_)) && self.recovering.get(&id) == Some(&false) {
+                self.set_aside(id);
+                self.start(id);
                 return;
             }
             if self.calm {

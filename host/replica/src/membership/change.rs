@@ -5,8 +5,10 @@ use openraft::ChangeMembers;
 use tokio::time::Instant;
 
 use super::{
-    LOOK, OWN_CHANGE_TIMEOUT, in_sync, invalid, is_voter, keep_a_voter, known, propose, transfer,
-    turn,
+    LOOK, OWN_CHANGE_TIMEOUT, in_sync, invalid, is_voter, keep_a_voter, known, number_in_use,
+    propose,
+    replace::{replace, unseat},
+    transfer, turn,
 };
 use crate::{
     network::{Joiner, Refusal},
@@ -17,7 +19,7 @@ use crate::{
 /// Takes a node in, as the leader; or notices its new address.
 pub(crate) async fn take_in(replica: &Replica, joiner: Joiner) -> Result<(), Refusal> {
     let deadline = Instant::now() + OWN_CHANGE_TIMEOUT;
-    let Joiner { id, node } = joiner;
+    let Joiner { id, node, replaces } = joiner;
     let _turn = turn(replica, deadline).await?;
     match replica.member(id) {
         None => {
@@ -29,11 +31,13 @@ pub(crate) async fn take_in(replica: &Replica, joiner: Joiner) -> Result<(), Ref
             )
             .await
         }
-        Some(known) if known.incarnation != node.incarnation => Err(invalid(format!(
-            "node number {id} is in use, by the member at {}; a node that lost its data must join \
-             under a new number, after `hostctl member remove {id}`",
-            known.address
-        ))),
+        Some(known) if known.incarnation != node.incarnation => {
+            if replaces {
+                replace(replica, id, known, node, deadline).await
+            } else {
+                Err(invalid(number_in_use(id, &known.address)))
+            }
+        }
         Some(known) if known.address != node.address => {
             tracing::info!(
                 node = id,
@@ -106,8 +110,8 @@ async fn add(
     let member = replica.member(id);
     if meeting.joined && member.is_none() {
         return Err(invalid(format!(
-            "the node at {address} belongs to another cluster, or was removed from this one; start \
-             it with an empty data directory and a new number"
+            "the node at {address} belongs to another cluster, or was removed from this one; if it was \
+             removed, start it with --recover to bring it back"
         )));
     }
     let standing = if learner {
@@ -120,7 +124,12 @@ async fn add(
         incarnation: meeting.node.incarnation,
         standing,
     };
-    take_in(replica, Joiner { id, node }).await?;
+    let joiner = Joiner {
+        id,
+        node,
+        replaces: false,
+    };
+    take_in(replica, joiner).await?;
     // It may have joined by itself in the meantime, as something else.
     match replica.member(id) {
         Some(known) if known.standing != standing => {
@@ -185,18 +194,7 @@ async fn remove(replica: &Replica, id: NodeId, deadline: Instant) -> Result<(), 
     let Some(node) = replica.member(id) else {
         return Ok(());
     };
-    if is_voter(replica, id) {
-        keep_a_voter(replica, id)?;
-        // In two steps: first it loses its vote and is told so, then it is gone.
-        let leaving = Node {
-            standing: Standing::Leaving,
-            ..node
-        };
-        let changes = vec![
-            ChangeMembers::SetNodes([(id, leaving)].into()),
-            ChangeMembers::RemoveVoters([id].into()),
-        ];
-        propose(replica, ChangeMembers::Batch(changes), deadline).await?;
-    }
+    // In two steps: first it loses its vote and is told so, then it is gone.
+    unseat(replica, id, node, deadline).await?;
     propose(replica, ChangeMembers::RemoveNodes([id].into()), deadline).await
 }

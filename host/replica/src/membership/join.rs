@@ -12,6 +12,7 @@ use super::{LOOK, OWN_CHANGE_TIMEOUT};
 use crate::{
     log_store::Fact,
     network::{Ask, Destination, Joiner, Meeting, Tell},
+    observe,
     replica::{ASK_TIMEOUT, Replica},
     types::{Node, Nodes, Standing, StoredMembership},
 };
@@ -61,6 +62,7 @@ impl Replica {
             // Its log says nothing: a leader may have sent it, and lost what made this node a
             // member of its cluster.
             Formation::Join { .. } => self.has_joined(),
+            Formation::Expect { .. } if self.replaces() => self.has_joined(),
             Formation::Alone | Formation::Expect { .. } => self.is_initialized(),
         };
         if begun {
@@ -127,6 +129,7 @@ impl Replica {
                 },
                 ..self.inner().node.clone()
             },
+            replaces: self.replaces(),
         };
         let mut patience = Complaints::new();
         let mut addresses = through.clone();
@@ -165,6 +168,9 @@ impl Replica {
                     }
                 }
             }
+            if self.replaces() {
+                reason += "; the others must be a majority of the voters without this node";
+            }
             patience.complain("joining", &reason);
             // A leader that was just named is asked at once; one that was of no use, later.
             if hints.iter().all(|hint| tried.contains(hint)) {
@@ -182,6 +188,28 @@ impl Replica {
             Ok(_) => Ok(()),
             Err(_) => Err(FormError::Stopped),
         }
+    }
+
+    /// Whether the cluster has removed this node, or given its number to another directory: one of
+    /// those who answer has applied a membership without it, which is no older than what this node
+    /// knows. The members that it knows are asked, and whoever listens at `addresses`. That nobody
+    /// answers says nothing.
+    pub async fn is_removed(&self, mut addresses: Vec<String>) -> bool {
+        if !self.inner().log.knows(Fact::Joined) {
+            return false;
+        }
+        addresses.extend(self.nodes().into_values().map(|node| node.address));
+        addresses.sort();
+        addresses.dedup();
+        let answers = addresses.iter().map(|address| self.meet(address));
+        let answers = futures_util::future::join_all(answers).await;
+        answers.into_iter().flatten().any(|meeting| {
+            let member = meeting.members.get(&self.id());
+            meeting.id != self.id()
+                && meeting.membership.is_some()
+                && meeting.membership >= self.membership_index()
+                && member.is_none_or(|member| member.incarnation != self.incarnation())
+        })
     }
 
     /// Whether this node is or was a member of the cluster whose log it has.
@@ -221,6 +249,9 @@ impl Replica {
                     Err(failure) => reason = format!("{address}: {}", failure.message),
                 }
             }
+            if begun && self.replaces() {
+                return self.join(through, false).await;
+            }
             if self.is_initialized() {
                 return Ok(());
             }
@@ -258,8 +289,11 @@ impl Replica {
     }
 }
 
+/// Whether a membership names this node: this directory of it, and not one that had its number
+/// before.
 fn names(membership: &StoredMembership, replica: &Replica) -> bool {
-    membership.membership().get_node(&replica.id()).is_some()
+    let node = membership.membership().get_node(&replica.id());
+    node.is_some_and(|node| node.incarnation == replica.incarnation())
 }
 
 /// Remembers that this node was a member, so that one that was removed does not ask to come back
@@ -269,6 +303,23 @@ pub(crate) async fn note_joined(replica: Replica) {
         && let Err(error) = replica.inner().log.note(Fact::Joined, true).await
     {
         tracing::error!(%error, "that this node is a member is not remembered");
+    }
+}
+
+/// Tells when this node finds itself among the voters. Runs until the replica stops.
+pub(crate) async fn tell_vote(replica: Replica) {
+    let mut membership = replica.membership();
+    let mut told = false;
+    loop {
+        let votes =
+            names(&membership.borrow_and_update(), &replica) && replica.counts(replica.id());
+        if votes && !told {
+            observe::votes();
+        }
+        told = votes;
+        if membership.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -67,6 +67,7 @@ async fn announce(replica: &Replica) {
     let joiner = Joiner {
         id: replica.id(),
         node: replica.inner().node.clone(),
+        replaces: false,
     };
     let leader = replica.leadership().borrow().clone();
     let told = match leader.leader {

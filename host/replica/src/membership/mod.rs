@@ -7,6 +7,7 @@
 mod change;
 mod join;
 mod keep;
+mod replace;
 mod transfer;
 
 use std::time::Duration;
@@ -22,8 +23,9 @@ use tokio::time::{Instant, timeout_at};
 pub use self::join::{FormError, Formation};
 pub(crate) use self::{
     change::{change, take_in},
-    join::note_joined,
+    join::{note_joined, tell_vote},
     keep::keep,
+    replace::number_in_use,
     transfer::transfer,
 };
 use crate::{

@@ -23,10 +23,10 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::types::{CommittedLeaderId, Node, TypeConfig, Vote};
+use crate::types::{CommittedLeaderId, Node, Nodes, TypeConfig, Vote};
 
 /// Version of everything in this module. Nodes of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Who a node is, told once on each connection in both directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,11 @@ pub struct Hello {
     pub boot: u64,
     /// The cluster's identity, once the node knows one.
     pub cluster: Option<String>,
+    /// Log index of the newest membership that the node knows, if that names this very data
+    /// directory. A peer whose own membership is older cannot judge who has the number today.
+    pub seated_at: Option<u64>,
+    /// It asks to take the place of the member that has its number.
+    pub replaces: bool,
 }
 
 /// Why a node wants nothing to do with another one.
@@ -176,6 +181,8 @@ pub struct Joiner {
     pub id: NodeId,
     /// What the membership is to hold of it.
     pub node: Node,
+    /// It takes the place of the member that has its number: that one's data is gone for good.
+    pub replaces: bool,
 }
 
 /// The answer to an [`Ask`].
@@ -231,6 +238,11 @@ pub struct Meeting {
     pub initialized: bool,
     /// It is or was a member of a cluster.
     pub joined: bool,
+    /// The members as of the last entry that it has applied, and the index of the entry that made
+    /// them.
+    pub members: Nodes,
+    /// See `members`; `None` as long as it has applied none.
+    pub membership: Option<u64>,
 }
 
 /// What comes before a snapshot's chunks.

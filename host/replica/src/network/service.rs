@@ -17,6 +17,7 @@ use super::{
     SnapshotTell, Tell,
 };
 use crate::{
+    membership::number_in_use,
     replica::{Raft, Replica, ReplicaInner},
     spool::Spool,
     state_machine::{ReceivedSnapshot, SnapshotData},
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) id: NodeId,
     pub(crate) node: Node,
     pub(crate) boot: u64,
+    pub(crate) replaces: bool,
     pub(crate) raft: Raft,
     pub(crate) replica: Weak<ReplicaInner>,
     pub(crate) spool: PathBuf,
@@ -68,6 +70,8 @@ impl PeerService {
             identity: core.node.clone(),
             boot: core.boot,
             cluster: self.replica()?.cluster(),
+            seated_at: self.replica()?.seated_at(),
+            replaces: core.replaces,
         })
     }
 
@@ -106,16 +110,25 @@ impl PeerService {
                 "it belongs to cluster {other}, this node to {own}"
             )));
         }
+        // Whoever replaces a member is a stranger here until the leader has taken it in.
+        if hello.replaces || hello.seated_at > replica.membership_index() {
+            return Ok(());
+        }
         match replica.member(hello.node) {
             Some(known) if known.incarnation != hello.identity.incarnation => {
-                Err(Rebuff::for_good(format!(
-                    "node number {} is in use, by the member at {}; a node that lost its data must \
-                     join under a new number, after `hostctl member remove {}`",
-                    hello.node, known.address, hello.node
-                )))
+                Err(Rebuff::for_good(number_in_use(hello.node, &known.address)))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether this is the node that has its number, and not one that wants to take its place.
+    pub(crate) fn is_itself(&self, hello: &Hello) -> bool {
+        let member = self
+            .replica()
+            .ok()
+            .and_then(|replica| replica.member(hello.node));
+        member.is_none_or(|member| member.incarnation == hello.identity.incarnation)
     }
 
     /// A node was heard of that may have been out of reach: replication to it need not wait for

@@ -55,6 +55,7 @@ pub fn config(id: NodeId, address: &str, directory: &Path) -> ReplicaConfig {
         spool: directory.to_owned(),
         state_file: directory.join("state.redb"),
         log_file: directory.join("log.redb"),
+        replaces: false,
         unavailable_after: Duration::from_secs(10),
     }
 }

@@ -15,7 +15,9 @@ pub(super) const TARGET: Target = Target {
     inputs: 100_000,
 };
 
-use self::record::{GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row};
+use self::record::{
+    Fact, Facts, GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row,
+};
 
 /// By group and index, as in the log store.
 pub(crate) type LogKey = (u64, u64);
@@ -100,14 +102,15 @@ fn seeds() -> Vec<Vec<u8>> {
         record.write(KEY, &mut row);
         rows.push((0, row));
     }
+    let mut facts = Facts::default();
+    facts.set(Fact::Quarantined, true);
     let mut meta = Meta::default();
     *meta.group(0) = GroupMeta {
         vote: Some(openraft::impls::Vote::new(3, 1)),
         committed: Some(log_id(3, 8)),
         purged: Some(log_id(2, 4)),
-        ..GroupMeta::default()
+        facts,
     };
-    meta.group(0).facts.set(Fact::Joined, true);
     rows.push((1, write_row(KEY, &meta)));
     let identity = Identity {
         format: 1,

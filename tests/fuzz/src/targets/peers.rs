@@ -59,12 +59,14 @@ fn node() -> Node {
 
 fn seeds() -> Vec<Vec<u8>> {
     let hello = Hello {
-        protocol: 1,
+        protocol: hostd_replica::network::PROTOCOL_VERSION,
         software: "0.1.0".into(),
         node: 1,
         identity: node(),
         boot: 9,
         cluster: Some("c0ffee".into()),
+        seated_at: Some(3),
+        replaces: false,
     };
     let asks = [
         Ask::Write {
@@ -79,6 +81,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Ask::Join(Joiner {
             id: 2,
             node: node(),
+            replaces: true,
         }),
         Ask::Status,
     ];
@@ -92,6 +95,8 @@ fn seeds() -> Vec<Vec<u8>> {
             node: node(),
             initialized: true,
             joined: true,
+            members: [(1, node())].into(),
+            membership: Some(3),
         })),
         Err(Refusal::unknown(Failure::new(
             FailureCode::Timeout,

@@ -1,6 +1,6 @@
 //! Equal digests at equal checkpoints, on every node and in every snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant;
 use crate::trace::Observation;
@@ -9,6 +9,8 @@ use crate::trace::Observation;
 pub(super) struct Checkpoints {
     /// By index: the digest, and the node that had it first.
     digests: BTreeMap<u64, (u64, u64)>,
+    /// Nodes that were made to compute something else.
+    wrong: BTreeSet<u64>,
 }
 
 impl Invariant for Checkpoints {
@@ -16,7 +18,21 @@ impl Invariant for Checkpoints {
         "equal digests"
     }
 
+    fn discarded(&mut self, node: u64) {
+        self.wrong.remove(&node);
+    }
+
+    fn computed_wrongly(&mut self, node: u64) {
+        self.wrong.insert(node);
+    }
+
     fn observe(&mut self, observation: &Observation) -> Result<(), String> {
+        if observation.what == "installed" {
+            self.wrong.remove(&observation.node);
+        }
+        if self.wrong.contains(&observation.node) {
+            return Ok(());
+        }
         if !["checkpoint", "installed"].contains(&observation.what.as_str()) {
             return Ok(());
         }

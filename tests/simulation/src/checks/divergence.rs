@@ -1,20 +1,119 @@
-//! No node ever finds that its state differs from the majority's: nothing that a simulation does
-//! to a node may change what it computes.
+//! A node finds that its state differs from the majority's if that is so, and only then. Nothing else
+//! that a simulation does to a node changes what it computes.
+//!
+//! States are equal where their digests are; that the digest tells when a row is wrong is checked
+//! when the row is written.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant;
 use crate::trace::Observation;
 
-#[derive(Debug)]
-pub(super) struct Divergence;
+/// Checkpoints of which the digests are remembered.
+const REMEMBERED: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Divergence {
+    /// By index, the digest of a node that computes rightly.
+    right: BTreeMap<u64, u64>,
+    /// By node that once computed something wrongly, what is known of it.
+    wrong: BTreeMap<u64, Wrong>,
+    quarantined: BTreeSet<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Wrong {
+    /// Its next checkpoint is the one with the wrong row.
+    now: bool,
+    /// Its last checkpoint.
+    last: Option<(u64, u64)>,
+    /// Those with a wrong row, until a right one is known to compare with.
+    tell: BTreeMap<u64, u64>,
+}
+
+impl Divergence {
+    fn differs(&self, wrong: &Wrong) -> bool {
+        wrong.last.is_some_and(|(index, digest)| {
+            let right = self.right.get(&index);
+            right.is_none_or(|right| *right != digest)
+        })
+    }
+}
+
+impl Divergence {
+    fn checkpoint(&mut self, node: u64, observation: &Observation) {
+        let (index, digest) = (observation.number("index"), observation.number("digest"));
+        if let Some(wrong) = self.wrong.get_mut(&node) {
+            wrong.last = Some((index, digest));
+            if std::mem::take(&mut wrong.now) {
+                wrong.tell.insert(index, digest);
+            }
+            return;
+        }
+        self.right.insert(index, digest);
+        while self.right.len() > REMEMBERED {
+            self.right.pop_first();
+        }
+    }
+
+    /// Whether the digest told of every wrong row.
+    fn told(&self) -> Result<(), String> {
+        for (id, wrong) in &self.wrong {
+            for (index, digest) in &wrong.tell {
+                if self.right.get(index) == Some(digest) {
+                    return Err(format!(
+                        "node {id} computed a row of checkpoint {index} wrongly, and its digest does \
+                         not tell"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Invariant for Divergence {
     fn name(&self) -> &'static str {
         "divergence"
     }
 
+    fn discarded(&mut self, node: u64) {
+        self.wrong.remove(&node);
+        self.quarantined.remove(&node);
+    }
+
+    fn computed_wrongly(&mut self, node: u64) {
+        self.wrong.entry(node).or_default().now = true;
+    }
+
+    fn unsettled(&self) -> Option<u64> {
+        let differs = |id: &&u64| self.wrong.get(id).is_some_and(|wrong| self.differs(wrong));
+        self.wrong.keys().find(differs).copied()
+    }
+
+    fn is_quarantined(&self, node: u64) -> bool {
+        self.quarantined.contains(&node)
+    }
+
     fn observe(&mut self, observation: &Observation) -> Result<(), String> {
-        if observation.what == "quarantined" {
-            return Err(format!("node {} is quarantined", observation.node));
+        let node = observation.node;
+        match observation.what.as_str() {
+            "quarantined" => {
+                if !self.wrong.contains_key(&node) {
+                    return Err(format!("node {node} is quarantined"));
+                }
+                self.quarantined.insert(node);
+            }
+            "checkpoint" => {
+                self.checkpoint(node, observation);
+                return self.told();
+            }
+            // The state of another node takes the place of this one's.
+            "installed" => {
+                self.wrong.remove(&node);
+                self.quarantined.remove(&node);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ use crate::trace::Observation;
 #[derive(Debug, Default)]
 pub(super) struct Durability {
     logs: BTreeMap<u64, Log>,
+    /// Logs that were lost: what they held was acknowledged when they held it, and the others have
+    /// it all once the change is committed by which the node comes back.
+    lost: Vec<Log>,
     formed: bool,
 }
 
@@ -46,6 +49,10 @@ impl Invariant for Durability {
         self.logs.remove(&node);
     }
 
+    fn reseeded(&mut self, node: u64) {
+        self.lost.extend(self.logs.remove(&node));
+    }
+
     fn observe(&mut self, observation: &Observation) -> Result<(), String> {
         let (index, term) = (observation.number("index"), observation.number("term"));
         let log = self.logs.entry(observation.node).or_default();
@@ -65,7 +72,12 @@ impl Invariant for Durability {
             "applying" if self.formed => {
                 let has =
                     |log: &Log| log.snapshot >= index || log.durable.get(&index) == Some(&term);
-                let copies = self.logs.values().filter(|log| has(log)).count();
+                let copies = self
+                    .logs
+                    .values()
+                    .chain(&self.lost)
+                    .filter(|log| has(log))
+                    .count();
                 if copies < COPIES {
                     return Err(format!(
                         "node {} applies entry {index}, which {copies} nodes have on disk",

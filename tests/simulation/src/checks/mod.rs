@@ -10,8 +10,9 @@ mod divergence;
 mod durability;
 mod elections;
 mod log_matching;
+mod members;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::trace::Observation;
 use crate::world::Violation;
@@ -27,8 +28,26 @@ trait Invariant {
     /// A node is gone for good, with its disk.
     fn discarded(&mut self, _node: u64) {}
 
+    /// A node begins anew under its number, with an empty disk.
+    fn reseeded(&mut self, node: u64) {
+        self.discarded(node);
+    }
+
     /// All nodes that the cluster begins with are members.
     fn formed(&mut self) {}
+
+    /// A row of a node's next checkpoint is not what the log says.
+    fn computed_wrongly(&mut self, _node: u64) {}
+
+    /// A node whose state is wrong, as its digest says.
+    fn unsettled(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether a node said that its state is wrong.
+    fn is_quarantined(&self, _node: u64) -> bool {
+        false
+    }
 
     /// A node told something.
     fn observe(&mut self, observation: &Observation) -> Result<(), String>;
@@ -43,6 +62,8 @@ pub(crate) struct Invariants {
     pub(crate) progress: BTreeMap<u64, (u64, u64)>,
     /// By node: the first index and the last of what its log may hold.
     logs: BTreeMap<u64, Extent>,
+    /// Nodes that know of themselves, as they are now, that they vote.
+    voting: BTreeSet<u64>,
 }
 
 /// What a node's log may hold.
@@ -70,11 +91,13 @@ impl Default for Invariants {
                 Box::new(durability::Durability::default()),
                 Box::new(clock::Clock::default()),
                 Box::new(checkpoints::Checkpoints::default()),
-                Box::new(divergence::Divergence),
+                Box::new(divergence::Divergence::default()),
+                Box::new(members::Members::default()),
             ],
             leader: None,
             progress: BTreeMap::new(),
             logs: BTreeMap::new(),
+            voting: BTreeSet::new(),
         }
     }
 }
@@ -91,9 +114,44 @@ impl Invariants {
     pub(crate) fn discarded(&mut self, node: u64) {
         self.progress.remove(&node);
         self.logs.remove(&node);
+        self.voting.remove(&node);
         for invariant in &mut self.all {
             invariant.discarded(node);
         }
+    }
+
+    /// A node begins anew under its number.
+    pub(crate) fn reseeded(&mut self, node: u64) {
+        self.progress.remove(&node);
+        self.logs.remove(&node);
+        self.voting.remove(&node);
+        for invariant in &mut self.all {
+            invariant.reseeded(node);
+        }
+    }
+
+    /// A row of a node's next checkpoint is not what the log says.
+    pub(crate) fn computed_wrongly(&mut self, node: u64) {
+        for invariant in &mut self.all {
+            invariant.computed_wrongly(node);
+        }
+    }
+
+    /// A node whose state is wrong, as its digest says.
+    pub(crate) fn unsettled(&self) -> Option<u64> {
+        self.all.iter().find_map(|invariant| invariant.unsettled())
+    }
+
+    /// Whether a node said that its state is wrong.
+    pub(crate) fn is_quarantined(&self, node: u64) -> bool {
+        self.all
+            .iter()
+            .any(|invariant| invariant.is_quarantined(node))
+    }
+
+    /// Whether a node has found itself among the voters, as it is now.
+    pub(crate) fn votes(&self, node: u64) -> bool {
+        self.voting.contains(&node)
     }
 
     /// All nodes that the cluster begins with are members.
@@ -117,6 +175,9 @@ impl Invariants {
     pub(crate) fn observe(&mut self, observation: &Observation) -> Result<(), Violation> {
         if observation.what == "leads" {
             self.leader = Some((observation.node, observation.number("term")));
+        }
+        if observation.what == "votes" {
+            self.voting.insert(observation.node);
         }
         let index = observation.number("index");
         let progress = self.progress.entry(observation.node).or_default();

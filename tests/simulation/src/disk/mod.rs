@@ -126,6 +126,11 @@ impl Disk {
         Ok(self.open(name, process))
     }
 
+    /// Everything on it is moved out of the way.
+    pub(crate) fn set_aside(&self) {
+        self.lock().files.clear();
+    }
+
     /// Changes what goes wrong.
     pub(crate) fn change_faults(&self, change: impl FnOnce(&mut DiskFaults)) {
         change(&mut self.lock().faults);

@@ -5,9 +5,12 @@ mod clock;
 mod crash;
 mod damage;
 mod disk;
+mod flip;
 mod network;
 mod partition;
 mod pause;
+
+pub(crate) use flip::FlipValue;
 
 use crate::chance::Chance;
 use crate::world::World;
@@ -64,7 +67,7 @@ pub(crate) const ALL: &[&dyn Fault] = &[
 ];
 
 /// A node that is on, preferring the leader when `leader` is set.
-fn somebody(world: &World, chance: &mut Chance, leader: bool) -> Option<u64> {
+pub(crate) fn somebody(world: &World, chance: &mut Chance, leader: bool) -> Option<u64> {
     let on: Vec<u64> = world
         .nodes
         .values()

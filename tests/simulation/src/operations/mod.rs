@@ -10,6 +10,7 @@ mod plugin_upgrade;
 pub(crate) mod plugins;
 mod remove;
 mod replace;
+mod reseed;
 mod restart;
 mod snapshot;
 mod transfer;
@@ -20,6 +21,7 @@ pub(crate) use plugin_migrate::Migrate;
 pub(crate) use plugin_rollback::Rollback;
 pub(crate) use plugin_upgrade::Upgrade;
 pub(crate) use replace::replace;
+pub(crate) use reseed::{Reseed, mend, watch};
 pub(crate) use snapshot::Snapshot;
 
 use crate::faults::Fault;

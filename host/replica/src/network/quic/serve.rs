@@ -50,7 +50,9 @@ pub(super) async fn connection(transport: QuicTransport, node: NodeId, connectio
         }
         Err(_) => return Close::Refused.close(&connection, "no greeting came in time"),
     };
-    transport.heard_of(hello.node, hello.boot).await;
+    if service.is_itself(&hello) {
+        transport.heard_of(hello.node, hello.boot).await;
+    }
     tracing::debug!(node, from = %connection.remote_address(), "a peer has connected");
     tokio::spawn(control_stream(service.clone(), control));
     let mut stopping = transport.0.service.subscribe();

@@ -153,5 +153,5 @@ fn says_no_space(why: &str) -> bool {
 
 /// Whether a reason names a file and the way out.
 pub(crate) fn names(why: &str, file: &Path) -> bool {
-    why.contains(&file.display().to_string()) && why.contains("member remove")
+    why.contains(&file.display().to_string()) && why.contains("--recover")
 }
