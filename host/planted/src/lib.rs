@@ -72,11 +72,15 @@ pub enum Bug {
     DigestSkipsSessions,
     /// A node whose state is wrong is not told so.
     IgnoreDivergence,
+    /// A version that is tried takes over an entry too late.
+    TryLate,
+    /// On one node an activated version runs from the next checkpoint on only.
+    ActivateLate,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 31] = [
+    pub const ALL: [(Bug, &'static str); 33] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -108,6 +112,8 @@ impl Bug {
         (Bug::KeepOldVote, "keep-old-vote"),
         (Bug::DigestSkipsSessions, "digest-skips-sessions"),
         (Bug::IgnoreDivergence, "ignore-divergence"),
+        (Bug::TryLate, "try-late"),
+        (Bug::ActivateLate, "activate-late"),
     ];
 
     /// The bug of a name.

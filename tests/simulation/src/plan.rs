@@ -136,6 +136,7 @@ const LATER: &[&dyn Fault] = &[
     &operations::Limits,
     &operations::Reseed,
     &faults::FlipValue,
+    &operations::DryRun,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

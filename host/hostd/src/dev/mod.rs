@@ -13,7 +13,8 @@ use hostd_machine::Engine;
 use hostd_protocol::{CallError, Reply};
 
 use crate::config::{Config, ConfigError, Pki};
-use crate::ground::Ground;
+use crate::data_dir::DataDir;
+use crate::ground::{self, Ground};
 use crate::node::{Node, StartError};
 use source::Source;
 
@@ -76,7 +77,10 @@ pub async fn run(options: DevOptions, stop: impl Future<Output = ()>) -> Result<
     config.pki = Pki::Directory(data.join("pki"));
 
     let engine = Arc::new(Engine::new()?);
-    let (mut ground, _data) = Ground::of_system(&config, engine).await?;
+    let credentials = ground::credentials(&config)?;
+    let directory = DataDir::open(&config.data, config.node_id)?;
+    let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+    let mut ground = Ground::of_system(&config, engine, credentials, endpoint, &directory).await?;
     ground.machine.develop(Box::new(print::call));
     let node = Node::start_with(&config, Vec::new(), ground, Some(Arc::new(print::read))).await?;
     let mut changes = source::watch(&sources)?;

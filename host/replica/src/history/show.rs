@@ -249,6 +249,7 @@ fn change_words(change: &PluginChange) -> (&'static str, String) {
                 hex(digest)
             ),
         ),
+        PluginChange::Discard { digest, .. } => ("discard", format!("component {}", hex(digest))),
         PluginChange::Activate { digest, .. } => ("activate", format!("component {}", hex(digest))),
         PluginChange::Remove { plugin, purge } => (
             "remove",

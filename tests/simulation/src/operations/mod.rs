@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod demote;
+mod dry_run;
 mod join;
 mod plugin_limits;
 mod plugin_migrate;
@@ -16,6 +17,7 @@ mod snapshot;
 mod transfer;
 
 pub(crate) use checkpoint::Checkpoint;
+pub(crate) use dry_run::DryRun;
 pub(crate) use plugin_limits::Limits;
 pub(crate) use plugin_migrate::Migrate;
 pub(crate) use plugin_rollback::Rollback;
