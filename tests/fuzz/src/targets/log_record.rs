@@ -15,7 +15,7 @@ pub(super) const TARGET: Target = Target {
     inputs: 100_000,
 };
 
-use self::record::{GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row};
+use self::record::{Fact, GroupMeta, Identity, Meta, Record, read_entry, read_row, write_row};
 
 /// By group and index, as in the log store.
 pub(crate) type LogKey = (u64, u64);
@@ -105,8 +105,9 @@ fn seeds() -> Vec<Vec<u8>> {
         vote: Some(openraft::impls::Vote::new(3, 1)),
         committed: Some(log_id(3, 8)),
         purged: Some(log_id(2, 4)),
-        quarantined: true,
+        ..GroupMeta::default()
     };
+    meta.group(0).facts.set(Fact::Joined, true);
     rows.push((1, write_row(KEY, &meta)));
     let identity = Identity {
         format: 1,

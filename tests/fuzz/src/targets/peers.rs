@@ -91,6 +91,7 @@ fn seeds() -> Vec<Vec<u8>> {
             id: 1,
             node: node(),
             initialized: true,
+            joined: true,
         })),
         Err(Refusal::unknown(Failure::new(
             FailureCode::Timeout,
