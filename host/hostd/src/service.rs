@@ -139,13 +139,13 @@ impl Service {
             // many were taken; whole pieces that are refused would fill the log of every node.
             bytes.truncate(1);
         }
-        if let PluginChange::Activate { digest, .. } = &change {
-            if let Err(failure) = self.replica.prepare(*digest, deadline).await {
-                if failure.code == FailureCode::InvalidArgument {
-                    self.discard(principal, *digest, deadline).await;
-                }
-                return Err(failure.into());
+        if let PluginChange::Activate { digest, .. } = &change
+            && let Err(failure) = self.replica.prepare(*digest, deadline).await
+        {
+            if failure.code == FailureCode::InvalidArgument {
+                self.discard(principal, *digest, deadline).await;
             }
+            return Err(failure.into());
         }
         let command = Command::Plugin {
             principal: principal.to_owned(),

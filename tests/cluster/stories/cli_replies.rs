@@ -59,11 +59,7 @@ impl<'a> Terminal<'a> {
 
     fn run_one(&mut self, line: &str) -> Result<()> {
         let words = line.split(' ').map(|word| self.meant(word));
-        let answer = self
-            .cluster
-            .hostctl()
-            .timeout("40s")
-            .run(words.collect::<Result<Vec<_>>>()?)?;
+        let answer = self.cluster.hostctl().timeout("40s").run(words)?;
         let told = if line.ends_with("-o json") && !answer.stdout.is_empty() {
             let mut value = serde_json::from_str(&answer.stdout)
                 .with_context(|| format!("{line}: not JSON: {}", answer.stdout))?;
@@ -88,9 +84,9 @@ impl<'a> Terminal<'a> {
     }
 
     /// What a word in a story stands for: a file of a fixture, or itself.
-    fn meant(&self, word: &str) -> Result<String> {
+    fn meant(&self, word: &str) -> String {
         let Some(name) = word.strip_suffix(".wasm") else {
-            return Ok(word.to_owned());
+            return word.to_owned();
         };
         let file = self.cluster.directory().join(word);
         let file = if file.exists() {
@@ -98,7 +94,7 @@ impl<'a> Terminal<'a> {
         } else {
             fixture(name).unwrap_or(file)
         };
-        Ok(file.to_string_lossy().into_owned())
+        file.to_string_lossy().into_owned()
     }
 
     /// Without the addresses, directories, digests and times of this run; as long as before, so that
