@@ -87,6 +87,10 @@ impl Invariant for Divergence {
     }
 
     fn unsettled(&self) -> Option<u64> {
+        // A node sent its wrong state on before that was found: nobody need have a majority.
+        if self.wrong.len() > 1 {
+            return None;
+        }
         let differs = |id: &&u64| self.wrong.get(id).is_some_and(|wrong| self.differs(wrong));
         self.wrong.keys().find(differs).copied()
     }
