@@ -185,7 +185,8 @@ impl Subscriber for Listener {
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
-        metadata.is_event()
+        // What a node asks before it says anything is neither a span nor an event.
+        !metadata.is_span()
             && (target == OBSERVED
                 || (target.starts_with("hostd") && *metadata.level() <= self.level))
     }

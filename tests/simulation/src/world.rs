@@ -299,6 +299,7 @@ impl World {
         if let Err(error) = node.start(&self.fixtures, &self.net) {
             self.fail(Violation::new("simulator", format!("no runtime: {error}")));
         }
+        self.judge_observations();
         self.invariants.started(id);
     }
 
@@ -377,6 +378,7 @@ impl World {
                 .say(&format!("the data of node {id} is set aside"));
         }
         self.recovering.insert(id, true);
+        self.judge_observations();
         self.invariants.reseeded(id);
     }
 
@@ -406,6 +408,7 @@ impl World {
         }
         self.damaged.remove(&id);
         self.recovering.remove(&id);
+        self.judge_observations();
         self.invariants.discarded(id);
     }
 
@@ -436,6 +439,13 @@ impl World {
         for deed in self.mailbox.take() {
             deed(self);
         }
+        self.judge_observations();
+        self.violation.clone().map_or(Ok(()), Err)
+    }
+
+    /// Gives the checks what nodes told. Before a process takes the place of another one, so that
+    /// nothing of the old one is taken for the new one's.
+    fn judge_observations(&mut self) {
         for observation in self.trace.observations() {
             if observation.what == "installed" {
                 self.counters.add("snapshots installed", 1);
@@ -448,7 +458,6 @@ impl World {
                 self.fail(violation);
             }
         }
-        self.violation.clone().map_or(Ok(()), Err)
     }
 
     /// Lets time pass until something is so. Returns whether it came to be.

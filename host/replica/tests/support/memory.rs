@@ -104,6 +104,13 @@ impl MemoryNetwork {
         if hello.identity.incarnation != self.expected.incarnation {
             return Err(unreachable("another incarnation".into()));
         }
+        // What the other side checks when somebody connects.
+        let own = self.hub.0.lock().unwrap().nodes.get(&self.id).cloned();
+        let own = own.ok_or_else(|| unreachable("stopped".into()))?.1;
+        let own = own.hello().map_err(unreachable)?;
+        service
+            .admit(&own, Some(self.id))
+            .map_err(|rebuff| unreachable(rebuff.reason))?;
         Ok(service)
     }
 

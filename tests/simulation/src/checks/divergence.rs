@@ -87,6 +87,10 @@ impl Invariant for Divergence {
     }
 
     fn unsettled(&self) -> Option<u64> {
+        // A node sent its wrong state on before that was found: nobody need have a majority.
+        if self.wrong.len() > 1 {
+            return None;
+        }
         let differs = |id: &&u64| self.wrong.get(id).is_some_and(|wrong| self.differs(wrong));
         self.wrong.keys().find(differs).copied()
     }
@@ -99,7 +103,8 @@ impl Invariant for Divergence {
         let node = observation.node;
         match observation.what.as_str() {
             "quarantined" => {
-                if !self.wrong.contains_key(&node) {
+                // Where a wrong state was sent on, the majority may have it.
+                if !self.wrong.contains_key(&node) && self.wrong.len() < 2 {
                     return Err(format!("node {node} is quarantined"));
                 }
                 self.quarantined.insert(node);
@@ -108,10 +113,16 @@ impl Invariant for Divergence {
                 self.checkpoint(node, observation);
                 return self.told();
             }
-            // The state of another node takes the place of this one's.
+            // The state of another node takes the place of this one's; it may be a wrong one.
             "installed" => {
+                let (index, digest) = (observation.number("index"), observation.number("digest"));
+                let right = self.right.get(&index);
+                let spread = !self.wrong.is_empty() && right.is_some_and(|right| *right != digest);
                 self.wrong.remove(&node);
                 self.quarantined.remove(&node);
+                if spread {
+                    self.wrong.entry(node).or_default().last = Some((index, digest));
+                }
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 //! How many voters there are is not told here. Once a simulated cluster has formed it never has fewer
 //! than three, so two must have each entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant;
 use crate::trace::Observation;
@@ -14,6 +14,8 @@ pub(super) struct Durability {
     /// Logs that were lost: what they held was acknowledged when they held it, and the others have
     /// it all once the change is committed by which the node comes back.
     lost: Vec<Log>,
+    /// Nodes that found themselves among the voters.
+    voters: BTreeSet<u64>,
     formed: bool,
 }
 
@@ -24,6 +26,8 @@ struct Log {
     appended: BTreeMap<u64, u64>,
     /// Those of them that are durable.
     durable: BTreeMap<u64, u64>,
+    /// What an earlier process was given and did not live to call durable: it may be on disk.
+    found: BTreeMap<u64, u64>,
     /// Up to here a durable snapshot has everything.
     snapshot: u64,
 }
@@ -38,6 +42,7 @@ impl Invariant for Durability {
 
     fn started(&mut self, node: u64) {
         let log = self.logs.entry(node).or_default();
+        log.found.append(&mut log.appended);
         log.appended = log.durable.clone();
     }
 
@@ -54,6 +59,9 @@ impl Invariant for Durability {
     }
 
     fn observe(&mut self, observation: &Observation) -> Result<(), String> {
+        if observation.what == "votes" {
+            self.voters.insert(observation.node);
+        }
         let (index, term) = (observation.number("index"), observation.number("term"));
         let log = self.logs.entry(observation.node).or_default();
         match observation.what.as_str() {
@@ -66,12 +74,17 @@ impl Invariant for Durability {
                 }
             }
             "truncated" => {
+                log.found.split_off(&index);
                 log.durable.split_off(&index);
             }
             "installed" => log.snapshot = log.snapshot.max(index),
-            "applying" if self.formed => {
-                let has =
-                    |log: &Log| log.snapshot >= index || log.durable.get(&index) == Some(&term);
+            // Nodes that joined one by one may still be learners.
+            "applying" if self.formed && self.voters.len() > COPIES => {
+                let has = |log: &Log| {
+                    log.snapshot >= index
+                        || log.durable.get(&index) == Some(&term)
+                        || log.found.get(&index) == Some(&term)
+                };
                 let copies = self
                     .logs
                     .values()
