@@ -12,6 +12,7 @@ use crate::catalogue::Catalogue;
 use crate::migration::Migrations;
 use crate::query::{View, Views};
 use crate::record::Recorder;
+use crate::rehearsal::Held;
 use crate::sessions::Sessions;
 use crate::store::{Base, Checkpoint, FlushJob, Flushed, Layers, Revision, StateDigest, Store};
 use crate::system::System;
@@ -101,6 +102,8 @@ pub struct Machine {
     /// Members at the checkpoint that is being written.
     frozen_membership: Option<Vec<u8>>,
     views: Views,
+    /// Checkpoints from which the past can be played again.
+    pub(crate) held: Arc<Held>,
     /// Who wants to know of each call.
     pub(crate) recorder: Option<Recorder>,
 }
@@ -121,7 +124,7 @@ impl Machine {
     /// [`OpenError::Corrupt`] when the file is not exactly what was written.
     pub fn open(engine: Arc<Engine>, backend: impl StorageBackend) -> Result<Self, OpenError> {
         let (store, checkpoint) = Store::open(backend)?;
-        let parts = Parts::load(&engine, store.base()?, &checkpoint)?;
+        let parts = Parts::load(&engine, store.base()?.into(), &checkpoint)?;
         Ok(Self::from_parts(engine, store, parts, &checkpoint))
     }
 
@@ -132,7 +135,9 @@ impl Machine {
         checkpoint: &Checkpoint,
     ) -> Self {
         let views = Views::new(Arc::new(View::new(&engine, &parts)));
+        let held = Arc::new(Held::from(Arc::clone(&parts.layers.base), *checkpoint));
         Self {
+            held,
             engine,
             store,
             layers: Some(parts.layers),
@@ -220,6 +225,7 @@ impl Machine {
         let layers = self.layers.as_mut().expect("no command is running");
         layers.base = Arc::new(base);
         layers.frozen = None;
+        self.held.add(Arc::clone(&layers.base), checkpoint);
         self.durable = Durable {
             position: checkpoint.position,
             membership: self.frozen_membership.take(),
@@ -257,7 +263,9 @@ impl Machine {
     /// Takes over what was loaded of rows that have become the database's.
     pub(crate) fn take_over(&mut self, parts: Parts, checkpoint: &Checkpoint) -> Result<(), Fault> {
         self.instances.clear();
-        self.layers = Some(Layers::new(self.store.base()?));
+        let layers = Layers::new(self.store.base()?.into());
+        self.held.begin_anew(Arc::clone(&layers.base), *checkpoint);
+        self.layers = Some(layers);
         self.system = parts.system;
         self.sessions = parts.sessions;
         self.catalogue = parts.catalogue;
@@ -301,7 +309,7 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn load(
         engine: &Engine,
-        rows: Base,
+        rows: Arc<Base>,
         checkpoint: &Checkpoint,
     ) -> Result<Self, Fault> {
         let layers = Layers::new(rows);
@@ -340,7 +348,7 @@ mod tests {
     fn a_state_of_another_engine_is_refused() {
         let open = |rules| {
             let (store, _) = Store::open(redb::backends::InMemoryBackend::new()).unwrap();
-            let mut layers = Layers::new(store.base().unwrap());
+            let mut layers = Layers::new(store.base().unwrap().into());
             let mut engine = Engine::identity();
             engine.rules += rules;
             let founding = Founding {
@@ -359,7 +367,12 @@ mod tests {
                 digest: StateDigest::default(),
             };
             let checkpoint = job.run().unwrap().checkpoint;
-            Parts::load(&Engine::new().unwrap(), store.base().unwrap(), &checkpoint).map(|_| ())
+            Parts::load(
+                &Engine::new().unwrap(),
+                store.base().unwrap().into(),
+                &checkpoint,
+            )
+            .map(|_| ())
         };
         open(0).unwrap();
         assert!(matches!(open(1), Err(Fault::Engine(_))));

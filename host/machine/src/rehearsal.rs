@@ -1,6 +1,7 @@
-//! A copy of the machine that nobody depends on: it begins at the last durable checkpoint, is fed
+//! A copy of the machine that nobody depends on: it begins at one of the last checkpoints, is fed
 //! with logged entries, and is dropped. What it does never reaches the disk.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hostd_protocol::{Entry, PluginDescription, Rejection, RejectionCode};
@@ -12,17 +13,69 @@ use crate::machine::{Applied, Input, Machine, Parts, Position};
 use crate::plugin::{CompileError, Plugin};
 use crate::query::View;
 use crate::record::{CallRecord, Recorder};
-use crate::store::{Revision, Store, database};
+use crate::store::{Base, Checkpoint, Revision, Store};
 use crate::wasm::Engine;
 
 /// Steps after which a migration in a rehearsal is given up.
 const STEPS_MAX: u32 = 100_000;
+
+/// Checkpoints that are held at most. What a held one needs on disk is not used again, so this bounds how
+/// much larger the file may be than the state.
+const HELD_MAX: usize = 16;
+
+/// The rows of the last checkpoints, each a read transaction.
+pub(crate) struct Held(Mutex<VecDeque<(Arc<Base>, Checkpoint)>>);
+
+impl Held {
+    pub(crate) fn from(base: Arc<Base>, checkpoint: Checkpoint) -> Self {
+        Self(Mutex::new(VecDeque::from([(base, checkpoint)])))
+    }
+
+    /// Holds a newer one.
+    pub(crate) fn add(&self, base: Arc<Base>, checkpoint: Checkpoint) {
+        let mut held = self.lock();
+        if held.len() == HELD_MAX {
+            held.pop_front();
+        }
+        held.push_back((base, checkpoint));
+    }
+
+    /// Holds this one only: between it and the others the log has a gap.
+    pub(crate) fn begin_anew(&self, base: Arc<Base>, checkpoint: Checkpoint) {
+        *self.lock() = VecDeque::from([(base, checkpoint)]);
+    }
+
+    /// Lets go of those from which the log does not go on any more, but for the newest.
+    fn forget_before(&self, first: u64) {
+        let mut held = self.lock();
+        while held.len() > 1 && held.front().is_some_and(|(_, at)| next(at) < first) {
+            held.pop_front();
+        }
+    }
+
+    /// The newest whose log entries begin at `from` or before; the oldest when there is none.
+    fn before(&self, from: u64) -> Option<(Arc<Base>, Checkpoint)> {
+        let held = self.lock();
+        let newest = held.iter().rev().find(|(_, at)| next(at) <= from);
+        newest.or(held.front()).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Arc<Base>, Checkpoint)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Index of the first entry behind a checkpoint.
+fn next(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.position.map_or(0, |position| position.index + 1)
+}
 
 /// Where rehearsals begin. Cloning is cheap.
 #[derive(Clone)]
 pub struct Rehearsals {
     engine: Arc<Engine>,
     database: Arc<Database>,
+    held: Arc<Held>,
 }
 
 /// A copy of the machine.
@@ -37,15 +90,23 @@ impl Machine {
         Rehearsals {
             engine: Arc::clone(&self.engine),
             database: self.store.database(),
+            held: Arc::clone(&self.held),
         }
     }
 }
 
 impl Rehearsals {
-    /// Begins at the checkpoint that is on disk now. One at a time: the pool of instances has room for
-    /// one.
-    pub fn begin(&self) -> Result<Rehearsal, Fault> {
-        let (rows, checkpoint) = database::latest(&self.database)?;
+    /// Lets go of checkpoints that are of no use, now that the log begins at `first`.
+    pub fn forget_before(&self, first: u64) {
+        self.held.forget_before(first);
+    }
+
+    /// Begins at the newest checkpoint that is before the entry at `from`, or at the oldest that is
+    /// held. One at a time: the pool of instances has room for one.
+    pub fn begin(&self, from: u64) -> Result<Rehearsal, Fault> {
+        let Some((rows, checkpoint)) = self.held.before(from) else {
+            return Err(Fault::Misuse("no checkpoint is held".into()));
+        };
         let parts = Parts::load(&self.engine, rows, &checkpoint)?;
         let (engine, store) = (
             Arc::clone(&self.engine),

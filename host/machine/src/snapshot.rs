@@ -197,7 +197,7 @@ impl Machine {
         let database = self.store.database();
         let checkpoint = write_incoming(&database, expected, chunks)?;
         let parts = database::incoming(&database)
-            .and_then(|rows| Parts::load(&self.engine, rows, &checkpoint));
+            .and_then(|rows| Parts::load(&self.engine, rows.into(), &checkpoint));
         let parts = match parts {
             Ok(parts) => parts,
             Err(fault) => {

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_front_is_what_a_scan_finds_first_whatever_is_set_and_cancelled() {
         let (store, _) = Store::open(redb::backends::InMemoryBackend::new()).unwrap();
-        let mut layers = Layers::new(store.base().unwrap());
+        let mut layers = Layers::new(store.base().unwrap().into());
         let mut random = Pcg64::seed_from_u64(7);
         let mut front = Front::default();
         for step in 0..5_000 {

@@ -76,12 +76,12 @@ fn a_rehearsal_does_what_the_machine_did_and_changes_nothing() {
     let durable = Log(log.0[..first].to_vec());
     let (stopped, _) = machine(&disk, &durable);
     drop(stopped);
-    let before = disk.bytes();
     let fresh = Disk::default();
     let (_, expected) = machine(&fresh, &log);
 
     let opened = Machine::open(engine(), disk.clone()).unwrap();
-    let mut rehearsal = opened.rehearsals().begin().unwrap();
+    let before = opened.durable().clone();
+    let mut rehearsal = opened.rehearsals().begin(u64::MAX).unwrap();
     let (outcomes, calls) = play(&mut rehearsal, &log, log.0.len());
     assert_eq!(outcomes, expected[expected.len() - outcomes.len()..]);
     assert!(outcomes.len() == 7, "{outcomes:?}");
@@ -126,7 +126,7 @@ fn a_rehearsal_does_what_the_machine_did_and_changes_nothing() {
         .query(None, "total", &[b"a".to_vec().into()], Budget::Full)
         .unwrap();
     assert_eq!(total, Ok(Reply::Integer(1)));
-    assert_eq!(disk.bytes().len(), before.len());
+    assert_eq!(again.durable(), &before);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn another_version_takes_over_in_a_rehearsal_alone() {
     let (opened, _) = machine(&disk, &log);
     for (fixture, version) in [("tally-keys", "2.0.0"), ("tally-steps", "3.0.0")] {
         let other = component(&format!("tests/fixtures/{fixture}"));
-        let mut rehearsal = opened.rehearsals().begin().unwrap();
+        let mut rehearsal = opened.rehearsals().begin(u64::MAX).unwrap();
         let told = rehearsal.take_over(&other).unwrap().unwrap();
         assert!(told.starts_with("takes over"), "{told}");
         let view = rehearsal.view();
@@ -152,7 +152,7 @@ fn another_version_takes_over_in_a_rehearsal_alone() {
         let running = opened.views().latest().version("tally").unwrap();
         assert_eq!(running.0, "1.0.0");
     }
-    let mut rehearsal = opened.rehearsals().begin().unwrap();
+    let mut rehearsal = opened.rehearsals().begin(u64::MAX).unwrap();
     let refused = rehearsal.take_over(b"nothing that runs").unwrap();
     assert!(refused.is_err());
 }
@@ -178,4 +178,41 @@ fn who_develops_sees_each_call_and_keeps_no_memory() {
         .unwrap();
     // It counts in its memory, and was called before in the same entry.
     assert_eq!(last.outcome, Ok(Reply::Integer(1)));
+}
+
+#[test]
+fn the_last_checkpoints_are_held_until_the_log_goes() {
+    let (disk, log) = (Disk::default(), log());
+    let (opened, _) = machine(&disk, &log);
+    let total = |rehearsal: &Rehearsal| {
+        let name = [b"a".to_vec().into()];
+        rehearsal.view().query(None, "total", &name, Budget::Full)
+    };
+    let rehearsals = opened.rehearsals();
+    // Before the founding, and at each of the three checkpoints.
+    let begins = |from| {
+        rehearsals
+            .begin(from)
+            .unwrap()
+            .position()
+            .map(|at| at.index)
+    };
+    assert_eq!(begins(0), None);
+    assert_eq!(
+        [begins(3), begins(5), begins(99)],
+        [Some(2), Some(4), Some(5)]
+    );
+    assert_eq!(begins(2), None);
+    let early = rehearsals.begin(3).unwrap();
+    assert_eq!(total(&early).unwrap(), Ok(Reply::Integer(1)));
+    // From wherever it is played, it comes to the same.
+    for from in [0, 3, 5, 6] {
+        let mut rehearsal = rehearsals.begin(from).unwrap();
+        play(&mut rehearsal, &log, log.0.len());
+        assert_eq!(total(&rehearsal).unwrap(), Ok(Reply::Integer(111)));
+    }
+    rehearsals.forget_before(4);
+    assert_eq!(begins(0), Some(4));
+    rehearsals.forget_before(99);
+    assert_eq!(begins(0), Some(5));
 }

@@ -13,8 +13,8 @@ pub struct LogPage {
     pub first: u64,
     /// Index of the last entry that is applied here.
     pub last: u64,
-    /// Index of the checkpoint that this node has on disk. What came of the entries up to it is not
-    /// known any more: that is computed anew from this checkpoint on.
+    /// Index of the checkpoint from which the log was played again. What came of the entries up to it is
+    /// not known.
     pub checkpoint: u64,
     /// The lines, in order.
     pub lines: Vec<LogLine>,

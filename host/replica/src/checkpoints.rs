@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hostd_machine::Rehearsals;
 use hostd_planted::{self as planted, Bug};
 use openraft::async_runtime::WatchReceiver;
 
@@ -14,6 +15,7 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) async fn follow(
     raft: Raft,
     log: LogStore,
+    rehearsals: Rehearsals,
     mut durable: tokio::sync::watch::Receiver<hostd_machine::Durable>,
 ) {
     loop {
@@ -36,6 +38,9 @@ pub(crate) async fn follow(
                 && raft.trigger().purge_log(upto).await.is_err()
             {
                 return;
+            }
+            if let Some(first) = log.reader().first() {
+                rehearsals.forget_before(first);
             }
         }
         if durable.changed().await.is_err() {

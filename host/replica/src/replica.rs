@@ -319,6 +319,7 @@ impl Replica {
         tasks.spawn(checkpoints::follow(
             self.inner.raft.clone(),
             self.inner.log.clone(),
+            self.inner.rehearsals.clone(),
             self.inner.progress.durable.clone(),
         ));
         tasks.spawn(timekeeper::run(self.clone()));

@@ -24,9 +24,8 @@ Examples:
   hostctl log show --plugin kv --from 1200 --count 50
   hostctl log show -o json | jq '.[] | select(.principal == \"admin\")'
 
-A node keeps its log from a checkpoint or two back; `hostctl status` tells where it begins. What came
-of a call, and its fuel, is computed anew from the last checkpoint on, so it is `-` for what lies
-before. Arguments that a plugin marks as secret are not shown.")]
+A node keeps the end of its log, 16 MiB at least. What came of a call, and its fuel, is computed anew
+from one of the last checkpoints on, and is `-` for what lies before. Arguments that a plugin marks as secret are not shown.")]
 pub(crate) struct Show {
     /// Index of the first entry
     #[arg(long, value_name = "INDEX", default_value_t = 0)]

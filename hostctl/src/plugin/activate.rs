@@ -41,7 +41,7 @@ pub(crate) struct Upgrade {
     /// Change nothing: play the last logged calls on both versions, and show what differs
     #[arg(long)]
     dry_run: bool,
-    /// How many calls a dry run plays, of those since the last checkpoint
+    /// How many calls a dry run plays, of those that the node can play again
     #[arg(long, value_name = "N", default_value_t = 1_000, requires = "dry_run")]
     last: u32,
 }

@@ -219,7 +219,7 @@ fn keys_and_acknowledgements_are_checked() {
 #[test]
 fn what_was_acknowledged_before_a_checkpoint_leaves_no_row() {
     let (store, _) = crate::store::Store::open(redb::backends::InMemoryBackend::new()).unwrap();
-    let mut layers = Layers::new(store.base().unwrap());
+    let mut layers = Layers::new(store.base().unwrap().into());
     let mut sessions = opened();
     for sequence in 1..=100 {
         run(&mut sessions, &once(sequence, sequence - 1), 10 + sequence).unwrap();

@@ -133,12 +133,12 @@ impl<'a> Span<'a> {
 }
 
 impl Layers {
-    pub(crate) fn new(base: Base) -> Self {
+    pub(crate) fn new(base: Arc<Base>) -> Self {
         Self {
             active: Changes::new(),
             active_bytes: 0,
             frozen: None,
-            base: Arc::new(base),
+            base,
         }
     }
 

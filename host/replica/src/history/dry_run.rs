@@ -35,7 +35,7 @@ pub(super) fn compare(
     component: &[u8],
     last: usize,
 ) -> Result<DryRun, HistoryError> {
-    let mut present = history.rehearsals.begin()?;
+    let mut present = history.rehearsals.begin(0)?;
     let checkpoint = present.position().map_or(0, |position| position.index);
     let described = present
         .describe(component)?
@@ -85,7 +85,7 @@ pub(super) fn compare(
         .front()
         .map_or(history.last + 1, |(record, _)| record.index);
     let start = start + u64::from(planted::active(Bug::TryLate));
-    let mut candidate = history.rehearsals.begin()?;
+    let mut candidate = history.rehearsals.begin(0)?;
     let now = candidate.position().map_or(0, |position| position.index);
     if now != checkpoint {
         return Err(HistoryError::Moved);

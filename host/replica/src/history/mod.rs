@@ -1,5 +1,5 @@
 //! Looking back: the log for people, the state as it was at an entry, and how another version would
-//! have fared. All of it is played on a copy of the machine, from the last durable checkpoint on, and
+//! have fared. All of it is played on a copy of the machine, from one of the last checkpoints on, and
 //! leaves no trace.
 
 mod dry_run;
@@ -124,11 +124,11 @@ impl History {
         until: u64,
         mut progress: impl FnMut(u64),
     ) -> Result<Arc<View>, HistoryError> {
-        let mut rehearsal = self.rehearsals.begin()?;
+        let mut rehearsal = self.rehearsals.begin(until)?;
         let first = rehearsal.position().map_or(0, |position| position.index);
         if until < first || until > self.last {
             return Err(HistoryError::Absent(format!(
-                "these files reach from entry {first}, the last checkpoint, to entry {}; entry {until} is not \
+                "these files reach from entry {first}, their last checkpoint, to entry {}; entry {until} is not \
                  among them. For what is older, take an older copy",
                 self.last
             )));

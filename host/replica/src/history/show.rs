@@ -20,7 +20,7 @@ pub(super) fn page(
     plugin: Option<&str>,
     count: usize,
 ) -> Result<LogPage, HistoryError> {
-    let mut rehearsal = history.rehearsals.begin()?;
+    let mut rehearsal = history.rehearsals.begin(from)?;
     let position = rehearsal.position().map(|position| position.index);
     let first = history.reader.first().unwrap_or(0);
     let mut page = LogPage {
