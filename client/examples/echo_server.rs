@@ -41,7 +41,9 @@ impl Service for Echo {
             Request::Status { .. }
             | Request::Member(_)
             | Request::Plugin { .. }
-            | Request::Plugins => {
+            | Request::Plugins
+            | Request::Log { .. }
+            | Request::DryRun { .. } => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

@@ -1,7 +1,7 @@
 //! A version that is tried on what its plugin was asked last: the same calls are played on the version
 //! that runs and on the other one, and what differs is told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hostd_machine::{CallRecord, Called, Change, Subject, View};
 use hostd_planted::{self as planted, Bug};
@@ -105,16 +105,13 @@ pub(super) fn compare(
         ))
     })?;
     let mut others: BTreeMap<Place, CallRecord> = BTreeMap::new();
-    let wanted: BTreeMap<Place, ()> = calls
-        .iter()
-        .map(|(record, _)| (place(record), ()))
-        .collect();
+    let wanted: BTreeSet<Place> = calls.iter().map(|(record, _)| place(record)).collect();
     let mut strangers = Vec::new();
     history.play(&mut candidate, history.last, |_, entry, rehearsal| {
         let view = rehearsal.view();
         let (_, records) = apply(rehearsal, entry)?;
         for record in records {
-            if wanted.contains_key(&place(&record)) {
+            if wanted.contains(&place(&record)) {
                 others.insert(place(&record), record);
             } else if record.plugin.as_deref() == Some(&*name) && !before(&record, &calls) {
                 let term = entry.log_id.committed_leader_id().term;
@@ -126,11 +123,13 @@ pub(super) fn compare(
     for (record, line) in calls {
         let other = others.remove(&place(&record));
         told.fuel_candidate += other.as_ref().map_or(0, |other| other.fuel);
-        told.note(difference(&view, &record, line, other, told.same_layout));
+        if let Some(difference) = difference(&view, &record, line, other, told.same_layout) {
+            note(&mut told, difference);
+        }
     }
     for (line, record) in strangers {
         told.fuel_candidate += record.fuel;
-        told.note(only_candidate(&view, line, record));
+        note(&mut told, only_candidate(&view, line, record));
     }
     Ok(told)
 }
@@ -142,17 +141,11 @@ fn before(record: &CallRecord, calls: &VecDeque<(CallRecord, LogLine)>) -> bool 
         .is_none_or(|(first, _)| place(record) < place(first))
 }
 
-trait Note {
-    fn note(&mut self, difference: Option<Difference>);
-}
-
-impl Note for DryRun {
-    fn note(&mut self, difference: Option<Difference>) {
-        let Some(difference) = difference else { return };
-        self.differing += 1;
-        if self.differences.len() < DIFFERENCES_MAX {
-            self.differences.push(difference);
-        }
+/// Takes in a call that fares otherwise.
+fn note(run: &mut DryRun, difference: Difference) {
+    run.differing += 1;
+    if run.differences.len() < DIFFERENCES_MAX {
+        run.differences.push(difference);
     }
 }
 
@@ -218,11 +211,11 @@ fn difference(
 }
 
 /// A call that takes place on the other version alone: a timer that the version that runs did not set.
-fn only_candidate(view: &View, mut line: LogLine, record: CallRecord) -> Option<Difference> {
+fn only_candidate(view: &View, mut line: LogLine, record: CallRecord) -> Difference {
     line.outcome = None;
     line.fuel = None;
     let secret = is_secret(view, &record);
-    Some(Difference {
+    Difference {
         line,
         writes: if secret {
             Vec::new()
@@ -231,7 +224,7 @@ fn only_candidate(view: &View, mut line: LogLine, record: CallRecord) -> Option<
         },
         fuel: record.fuel,
         outcome: Some(shown_outcome(record.outcome, secret)),
-    })
+    }
 }
 
 fn is_secret(view: &View, record: &CallRecord) -> bool {
