@@ -10,6 +10,7 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use hostd_planted::{self as planted, Bug};
@@ -17,6 +18,7 @@ use openraft::storage::IOFlushed;
 use tokio::{
     sync::{Notify, oneshot, watch},
     task::AbortHandle,
+    time::Instant,
 };
 
 use crate::{
@@ -76,6 +78,8 @@ struct Queue {
     writes: Vec<Write>,
     /// Somebody wants the queue committed.
     wanted: bool,
+    /// Since when somebody waits for a commit.
+    since: Option<Instant>,
     /// There may be purged entries to remove.
     sweep: bool,
     closed: bool,
@@ -192,10 +196,19 @@ impl LogWriter {
 
     /// Has everything committed that is queued, soon.
     pub(crate) fn commit_soon(&self) {
-        let asleep = !std::mem::replace(&mut self.shared.lock().wanted, true);
+        let asleep = {
+            let mut queue = self.shared.lock();
+            queue.since.get_or_insert_with(Instant::now);
+            !std::mem::replace(&mut queue.wanted, true)
+        };
         if asleep {
             self.shared.wake.notify();
         }
+    }
+
+    /// For how long somebody has waited for a commit; `None` when nobody does.
+    pub(crate) fn waits(&self) -> Option<Duration> {
+        self.shared.lock().since.map(|since| since.elapsed())
     }
 
     /// Asks that purged entries be removed, when there is nothing better to do.
@@ -328,6 +341,9 @@ impl Shared {
             batch.push(write);
         }
         self.commit(batch);
+        let mut queue = self.lock();
+        // Whoever came meanwhile waits from now on.
+        queue.since = queue.wanted.then(Instant::now);
     }
 
     fn commit(&self, mut batch: Vec<Write>) {

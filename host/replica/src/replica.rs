@@ -38,7 +38,7 @@ use crate::{
     propose::{Proposer, Stamp, not_leader, stopped},
     read_index::ReadIndex,
     room::{self, MeasureRoom, Shortage},
-    spool,
+    slow_disk, spool,
     state_machine::StateMachine,
     timekeeper,
     types::{GROUP, Node, Nodes, Standing, StoredMembership, TypeConfig},
@@ -328,6 +328,7 @@ impl Replica {
         tasks.spawn(membership::tell_vote(self.clone()));
         tasks.spawn(watch_leadership(self.clone()));
         tasks.spawn(watch_faults(self.clone()));
+        tasks.spawn(slow_disk::watch(self.clone()));
         tasks.spawn(room::watch(self.clone(), room));
     }
 
@@ -899,6 +900,11 @@ impl ReplicaInner {
     pub(crate) async fn quarantine(&self) {
         // When apply has stopped, nothing is served anyway.
         drop(self.apply.run(|applier| applier.quarantine()).await);
+    }
+
+    /// For how long the log's writer has been busy with what somebody waits for.
+    pub(crate) fn writer_waits(&self) -> Option<Duration> {
+        self.writer.waits()
     }
 
     /// Bytes logged since the last checkpoint.
