@@ -283,6 +283,7 @@ impl Service for FakeService {
             Request::Member(_) => "Member".into(),
             Request::Plugin { .. } => "Plugin".into(),
             Request::Plugins => "Plugins".into(),
+            other => format!("{other:?}"),
         };
         self.seen.requests.lock().unwrap().push(kind);
         if self.seen.mute.load(Ordering::Relaxed) {
@@ -316,6 +317,7 @@ impl Service for FakeService {
                 Ok(Response::Reply(Reply::Ok))
             }
             Request::Plugins => Ok(Response::Plugins(Vec::new(), Box::default())),
+            other => panic!("no test asks for {other:?}"),
         }
     }
 }
