@@ -398,7 +398,6 @@ impl Machine {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is how a change ends")]
 /// Whether a planted bug lets the version before go on: on the first of three nodes that activate.
 fn late_here() -> bool {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -407,6 +406,7 @@ fn late_here() -> bool {
         && ACTIVATED.fetch_add(1, Ordering::Relaxed).is_multiple_of(3)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is how a change ends")]
 fn refuse(code: RejectionCode, message: String) -> Result<Outcome, Fault> {
     Ok(Err(Rejection::new(code, message)))
 }

@@ -94,20 +94,20 @@ impl Names {
             table if table == Table::OnceKey as u8 => place("idempotency key", None, &hex(own)),
             table if table == Table::TimerByTime as u8 => {
                 let (due, rest) = own.split_at_checked(8).unwrap_or((&[], own));
-                let (plugin, id) = self.owner(&self.plugins, rest);
+                let (plugin, id) = owner(&self.plugins, rest);
                 let words = [id, b" due ".as_slice(), &long(due)].concat();
                 place("timer by time", plugin, &words)
             }
             table if table == Table::TimerById as u8 => {
-                let (plugin, id) = self.owner(&self.plugins, own);
+                let (plugin, id) = owner(&self.plugins, own);
                 place("timer", plugin, id)
             }
             table if table == Table::Data as u8 => {
-                let (plugin, key) = self.owner(&self.spaces, own);
+                let (plugin, key) = owner(&self.spaces, own);
                 place("data", plugin, key)
             }
             table if table == Table::Migration as u8 => {
-                place("migration", self.owner(&self.plugins, own).0, b"")
+                place("migration", owner(&self.plugins, own).0, b"")
             }
             table if table == Table::Upload as u8 => place("upload", None, &hex(own)),
             table if table == Table::UploadPiece as u8 => place("upload piece", None, &hex(own)),
@@ -120,22 +120,18 @@ impl Names {
         self.plugins.insert(number, name.into());
         self.spaces.insert(number, name.into());
     }
+}
 
-    /// Whose number a key begins with, and the rest of the key.
-    fn owner<'a>(
-        &self,
-        names: &BTreeMap<u32, String>,
-        key: &'a [u8],
-    ) -> (Option<String>, &'a [u8]) {
-        let Some((number, rest)) = number(key) else {
-            return (None, key);
-        };
-        let unknown = || format!("number {number}");
-        (
-            Some(names.get(&number).cloned().unwrap_or_else(unknown)),
-            rest,
-        )
-    }
+/// Whose number a key begins with, and the rest of the key.
+fn owner<'a>(names: &BTreeMap<u32, String>, key: &'a [u8]) -> (Option<String>, &'a [u8]) {
+    let Some((number, rest)) = number(key) else {
+        return (None, key);
+    };
+    let unknown = || format!("number {number}");
+    (
+        Some(names.get(&number).cloned().unwrap_or_else(unknown)),
+        rest,
+    )
 }
 
 fn place(table: &str, plugin: Option<String>, key: &[u8]) -> Place {

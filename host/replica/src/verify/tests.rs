@@ -178,6 +178,8 @@ fn most_of_all_members_are_right() {
         judged(&[(1, 7), (2, 7), (3, 7), (4, 8)], 5),
         (true, vec![1, 2, 3], Some(1))
     );
+    // Half is not most.
+    assert_eq!(judged(&[(1, 8), (2, 7)], 2), (false, vec![], Some(1)));
     // Few who agree are no reason for alarm.
     assert_eq!(judged(&[(2, 7)], 3), (false, vec![2], Some(2)));
     assert_eq!(judged(&[], 3), (false, vec![], None));
