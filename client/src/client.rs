@@ -7,7 +7,7 @@ use hostd_protocol::codec::FRAME_BYTES_MAX;
 use hostd_protocol::{
     Access, Call, CallError, Consistency, DryRun, Limits, LogPage, Member, MemberChange,
     NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Rejection, RejectionCode, Reply,
-    Request, Response, UPLOAD_CHUNK_BYTES,
+    Request, Response, UPLOAD_CHUNK_BYTES, Verified,
 };
 use hostd_quic::Ended;
 use serde_bytes::ByteBuf;
@@ -240,6 +240,17 @@ impl Client {
             .await?
         {
             Response::DryRun(run) => Ok(*run),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Has one node make a checkpoint and compare the states of all members at it. That reads all of
+    /// them, so it may take longer than other requests: `patience`.
+    pub async fn verify(&self, patience: Duration) -> Result<Verified, CallError> {
+        let request = Request::Verify { timeout_ms: 0 };
+        let deadline = Instant::now() + patience;
+        match self.ask_until(request, Plan::ONCE, deadline).await? {
+            Response::Verified(verified) => Ok(*verified),
             _ => Err(failure::unexpected()),
         }
     }

@@ -47,6 +47,12 @@ impl Plan {
         writes: false,
         rotate: false,
     };
+    /// A read that takes so long that a second node must not begin it as well.
+    pub(crate) const ONCE: Self = Self {
+        repeatable: false,
+        writes: false,
+        rotate: false,
+    };
     /// A write that the cluster recognises when it is repeated.
     pub(crate) const WRITE: Self = Self {
         repeatable: true,
@@ -342,7 +348,9 @@ async fn first(pending: &mut Vec<(Arc<Node>, Pending)>) -> (Arc<Node>, Answer) {
 /// Tells the node how long it has: a little less than the caller waits, so that its own account
 /// of what is wrong arrives in time.
 fn set_timeout(request: &mut Request, deadline: Instant) {
-    let (Request::Call(Call { timeout_ms, .. }) | Request::Plugin { timeout_ms, .. }) = request
+    let (Request::Call(Call { timeout_ms, .. })
+    | Request::Plugin { timeout_ms, .. }
+    | Request::Verify { timeout_ms }) = request
     else {
         return;
     };

@@ -140,6 +140,22 @@ Examples:
 The JSON is an array, one object per member: id address version role leader term first_log
 last_log applied checkpoint digest data_bytes health reachable plugins.")]
     Status,
+    /// Compare the states of all nodes at one checkpoint, and name what differs
+    #[command(after_help = "\
+Examples:
+  hostctl verify
+  hostctl verify -o json
+  hostctl verify --timeout 10m               of a large state
+
+Has a checkpoint made, and every node read all rows that it has on disk at it. Where a node differs from
+most members, the first differing key of each table is named. It may take two minutes, or --timeout.
+
+Exit codes: 0 all nodes agree; 4 some differ, or have damaged rows; 7 some did not answer, and the
+others agree.
+
+The JSON is an object: checkpoint majority nodes; a node has id address verdict reason rows digest
+kept against differences, and a difference table plugin key kind here there.")]
+    Verify,
     /// Show and change the members
     #[command(subcommand)]
     Member(member::Command),

@@ -21,6 +21,7 @@ mod plugin;
 mod reply;
 mod status;
 mod template;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Call(call) => run_here(call::run(&global, call)),
         Command::Commands(commands) => run_here(commands::run(&global, commands)),
         Command::Status => run_here(status::run(&global)),
+        Command::Verify => run_here(verify::run(&global)),
         Command::Member(member) => run_here(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
         Command::Bench(arguments) => bench::run(&global, arguments),

@@ -17,6 +17,9 @@ use tokio::time::{Instant, timeout_at};
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
+/// The longest that a comparison of all states may take: it reads all of them.
+const VERIFY_MAX: Duration = Duration::from_mins(10);
+
 /// Between two attempts of a write that waits for a migration.
 const MIGRATION_LOOK: Duration = Duration::from_millis(20);
 
@@ -277,6 +280,11 @@ impl hostd_gateway::Service for Service {
                     .look_back(move |history| history.dry_run(&component, last as usize))
                     .await?;
                 Ok(Response::DryRun(Box::new(run)))
+            }
+            Request::Verify { timeout_ms } => {
+                let timeout = Duration::from_millis(u64::from(timeout_ms)).min(VERIFY_MAX);
+                let verified = self.replica.verify(Instant::now() + timeout).await?;
+                Ok(Response::Verified(Box::new(verified)))
             }
             Request::Member(change) => {
                 tracing::info!(

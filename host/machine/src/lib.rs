@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod audit;
 mod catalogue;
 mod compile_cost;
 mod fault;
@@ -36,6 +37,7 @@ mod uploads;
 mod usage;
 mod wasm;
 
+pub use audit::{Audit, FoundRow, Names, Piece, Place, Rows, RowsAnswer, RowsQuestion, Sum};
 pub use catalogue::Catalogue;
 pub use fault::{Fault, OpenError};
 pub use inspect::Inspection;

@@ -18,6 +18,7 @@ pub mod plugin;
 pub mod reply;
 pub mod request;
 pub mod status;
+pub mod verify;
 
 pub use description::{
     Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription,
@@ -33,6 +34,7 @@ pub use plugin::{
 pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
 pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
+pub use verify::{DifferenceKind, KeyDifference, Verdict, Verified, VerifiedNode};
 
 /// A node's number, 1 or more, chosen by its operator (`--node-id`) and never reused.
 pub type NodeId = u64;

@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription,
-    PluginInfo, Reply,
+    PluginInfo, Reply, Verified,
 };
 
 /// Arguments that a call may have.
@@ -69,6 +69,12 @@ pub enum Request {
         component: Vec<u8>,
         /// How many calls at most.
         last: u32,
+    },
+    /// Make a checkpoint, and compare the states of all members at it, row by row where they differ.
+    /// Answered by [`Response::Verified`].
+    Verify {
+        /// How long the node may take, in milliseconds.
+        timeout_ms: u32,
     },
 }
 
@@ -143,6 +149,8 @@ pub enum Response {
     Log(LogPage),
     /// How the version fared.
     DryRun(Box<DryRun>),
+    /// What the comparison found.
+    Verified(Box<Verified>),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

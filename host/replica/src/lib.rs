@@ -37,6 +37,7 @@ mod state_machine;
 mod status;
 mod timekeeper;
 pub mod types;
+mod verify;
 
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,

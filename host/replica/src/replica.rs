@@ -42,6 +42,7 @@ use crate::{
     state_machine::StateMachine,
     timekeeper,
     types::{GROUP, Node, Nodes, Standing, StoredMembership, TypeConfig},
+    verify::Audits,
 };
 
 /// Raft, running hostd's machine.
@@ -114,6 +115,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) shortage: Shortage,
     pub(crate) prepared: Prepared,
     pub(crate) rehearsals: Rehearsals,
+    pub(crate) audits: Audits,
     /// One look back at a time.
     pub(crate) looking_back: tokio::sync::Mutex<()>,
     reads: Arc<ReadIndex>,
@@ -218,6 +220,7 @@ impl Replica {
 
         let views = machine.views();
         let rehearsals = machine.rehearsals();
+        let audits = Audits::new(machine.audit());
         let (apply, progress) =
             ApplyHandle::start(machine, &config.mode, log.knows(Fact::Quarantined))?;
         let raft_config = config
@@ -264,6 +267,7 @@ impl Replica {
             shortage: Shortage::default(),
             prepared: Prepared::default(),
             rehearsals,
+            audits,
             looking_back: tokio::sync::Mutex::default(),
             reads: ReadIndex::new(),
             log,
@@ -636,19 +640,26 @@ impl Replica {
         }
     }
 
-    /// Makes a checkpoint now, on every node.
-    pub async fn checkpoint(&self, deadline: Instant) -> Result<(), Failure> {
+    /// Makes a checkpoint now, on every node. Returns its log index, or that of one that was made since.
+    pub async fn checkpoint(&self, deadline: Instant) -> Result<u64, Failure> {
         let attempt = || async {
             match self.route() {
-                Route::Here => timekeeper::make_checkpoint(self).await,
-                Route::To(leader) => self
-                    .ask_leader(leader, Ask::Checkpoint, deadline)
-                    .await
-                    .map(drop),
+                Route::Here => self.checkpoint_here().await,
+                Route::To(leader) => {
+                    match self.ask_leader(leader, Ask::Checkpoint, deadline).await? {
+                        Tell::Checkpoint(index) => Ok(index),
+                        _ => Err(misunderstood()),
+                    }
+                }
                 Route::Nowhere(failure) => Err(Refusal::untouched(failure)),
             }
         };
         self.attempts(deadline, true, attempt).await
+    }
+
+    async fn checkpoint_here(&self) -> Result<u64, Refusal> {
+        timekeeper::make_checkpoint(self).await?;
+        Ok(*self.inner.progress.checkpoint.borrow())
     }
 
     /// Tries until it works, it makes no sense to try again, or it is too late.
@@ -796,6 +807,11 @@ impl Replica {
                 self.prepare_here(digest, until(within)).await?;
                 Ok(Tell::Done)
             }
+            Ask::Rows {
+                checkpoint,
+                question,
+                within,
+            } => self.rows_here(checkpoint, question, until(within)).await,
             // What follows is the leader's; passing it on again could go round in circles.
             leaders if !self.is_leader() => {
                 drop(leaders);
@@ -820,10 +836,7 @@ impl Replica {
                 membership::take_in(self, joiner).await?;
                 Ok(Tell::Done)
             }
-            Ask::Checkpoint => {
-                timekeeper::make_checkpoint(self).await?;
-                Ok(Tell::Done)
-            }
+            Ask::Checkpoint => self.checkpoint_here().await.map(Tell::Checkpoint),
         }
     }
 
@@ -981,7 +994,7 @@ fn until(within: Duration) -> Instant {
     Instant::now() + within.min(ASKED_MAX)
 }
 
-fn remaining(deadline: Instant) -> Duration {
+pub(crate) fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 

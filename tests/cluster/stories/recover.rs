@@ -2,14 +2,12 @@
 //! start it again with `--recover`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use cluster_tests::{Cluster, PATIENCE};
-use hostd_machine::{Engine, Input, Machine, Position};
-use hostd_protocol::{Batch, Command, Entry};
+use hostd_protocol::Command;
 
-use crate::support::{Load, reason, story};
+use crate::support::{Load, make_wrong, reason, story};
 
 /// Where the data of a node is that was set aside.
 fn aside(cluster: &mut Cluster, id: u64, number: u32) -> Result<PathBuf> {
@@ -156,51 +154,16 @@ fn the_only_voter_does_not_give_up_its_data() {
     });
 }
 
-/// Continues a stopped node's state with what the cluster's log does not have, as if its machine had
-/// computed something else.
-fn diverge(directory: &Path, term: u64) -> Result<()> {
-    let state = hostd_replica::open_database(&directory.join("state.redb"), true, 1 << 20)?;
-    let mut machine = Machine::open(Arc::new(Engine::new()?), state)?;
-    let next = machine.position().context("it has a state")?.index + 1;
-    let batch = Entry::Batch(Batch {
-        time: 0,
-        seed: [0; 16],
-        commands: vec![Command::OpenSession {
-            principal: "nobody".into(),
-        }],
-    });
-    let checkpoint = Entry::Checkpoint {
-        time: 0,
-        previous: None,
-    };
-    for (index, entry) in (next..).zip([batch, checkpoint]) {
-        let applied = machine.apply(Position { term, index }, Input::Entry(entry))?;
-        if let Some(flush) = applied.flush {
-            machine.flushed(flush.run()?);
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn a_node_whose_state_is_wrong_is_found_and_recovers_under_load() {
     story(3, |cluster| {
         cluster.hostctl().call(&["set", "k", "v"])?;
         cluster.compare_digests()?;
         let wrong = cluster.follower()?;
-        let node = cluster.node(wrong)?;
-        node.stop(PATIENCE)?;
-        let directory = node.launch.directory();
-        // Entries that the node takes as applied, whatever they say.
-        for round in 0..8 {
-            cluster
-                .hostctl()
-                .call(&["set", "k", &format!("v{round}")])?;
-        }
-        let rows = cluster.status()?;
-        let term = rows.iter().map(|row| row.term).max().context("rows")?;
-        diverge(&directory, term)?;
-        cluster.restart(wrong)?;
+        let command = Command::OpenSession {
+            principal: "nobody".into(),
+        };
+        make_wrong(cluster, wrong, command)?;
 
         let load = Load::start(cluster)?;
         let found = |id| {

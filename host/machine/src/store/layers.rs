@@ -35,6 +35,15 @@ impl Base {
         Ok(self.rows.range::<&[u8]>(..)?)
     }
 
+    /// The rows from `start` to before `end` as stored, in key order.
+    pub(crate) fn stored_between(
+        &self,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<redb::Range<'static, &'static [u8], &'static [u8]>, Fault> {
+        Ok(self.rows.range::<&[u8]>(start..end)?)
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Row>, Fault> {
         match self.rows.get(key)? {
             Some(bytes) => Ok(Some(Row::decode(key, bytes.value())?.0)),

@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use hostd_machine::{RowsAnswer, RowsQuestion};
 use hostd_protocol::{Command, Failure, MemberChange, NodeId, NodeStatus, Outcome};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
@@ -172,6 +173,15 @@ pub enum Ask {
         /// When the asker stops waiting.
         within: Duration,
     },
+    /// Any node: what rows are on your disk at this checkpoint, once you have it?
+    Rows {
+        /// Log index of the checkpoint.
+        checkpoint: u64,
+        /// What about them.
+        question: RowsQuestion,
+        /// When the asker stops waiting.
+        within: Duration,
+    },
 }
 
 /// A node that wants to become a member.
@@ -192,12 +202,21 @@ pub enum Tell {
     Outcome(Outcome),
     /// To a read index.
     ReadIndex(u64),
-    /// To a change, a join, a checkpoint or a preparation.
+    /// To a change, a join or a preparation.
     Done,
     /// To a meeting.
     Met(Meeting),
     /// To a status.
     Status(Box<NodeStatus>),
+    /// To a checkpoint: the log index of one that was made since.
+    Checkpoint(u64),
+    /// To a question about rows.
+    Rows(Box<RowsAnswer>),
+    /// The same: this node has gone on to another checkpoint, and has the rows of the one asked for no
+    /// more.
+    Passed,
+    /// The same: some row cannot be read, or fails its checksum.
+    Damaged(String),
 }
 
 /// Why there is no [`Tell`].

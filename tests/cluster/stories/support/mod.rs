@@ -1,5 +1,6 @@
 //! What stories have in common.
 
+mod diverge;
 mod load;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Result};
 use cluster_tests::Cluster;
 use hostd_client::{Client, Credentials};
 
+pub(crate) use diverge::make_wrong;
 pub(crate) use load::Load;
 
 /// Plugins that every story's nodes have.

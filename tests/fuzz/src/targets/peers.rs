@@ -1,6 +1,7 @@
 //! What nodes say to each other. A peer has a certificate, and may still be another version or
 //! broken.
 
+use hostd_machine::{FoundRow, Revision, RowsAnswer, RowsQuestion};
 use hostd_protocol::{Command, Failure, FailureCode, MemberChange, Outcome, Reply};
 use hostd_replica::network::{
     Answer, Ask, ControlAsk, ControlTell, Hello, Joiner, Meeting, Opening, Question, Rebuff,
@@ -84,12 +85,29 @@ fn seeds() -> Vec<Vec<u8>> {
             replaces: true,
         }),
         Ask::Status,
+        Ask::Rows {
+            checkpoint: 7,
+            question: RowsQuestion::Sums {
+                start: vec![7],
+                ends: vec![vec![7, 1], vec![8]],
+            },
+            within: std::time::Duration::from_secs(1),
+        },
     ];
     let outcome: Outcome = Ok(Reply::Array(vec![Reply::Nil, Reply::Integer(3)]));
-    let tells: [Result<Tell, Refusal>; 5] = [
+    let tells: [Result<Tell, Refusal>; 7] = [
         Ok(Tell::Outcome(outcome)),
         Ok(Tell::ReadIndex(7)),
         Ok(Tell::Done),
+        Ok(Tell::Damaged("row 07".into())),
+        Ok(Tell::Rows(Box::new(RowsAnswer::Page {
+            rows: vec![FoundRow {
+                key: vec![7, 1],
+                revision: Revision::default(),
+                value: [3; 32],
+            }],
+            more: true,
+        }))),
         Ok(Tell::Met(Meeting {
             id: 1,
             node: node(),
