@@ -43,7 +43,8 @@ impl Service for Echo {
             | Request::Plugin { .. }
             | Request::Plugins
             | Request::Log { .. }
-            | Request::DryRun { .. } => {
+            | Request::DryRun { .. }
+            | Request::Verify { .. } => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

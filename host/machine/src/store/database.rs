@@ -162,6 +162,20 @@ pub(crate) fn base(database: &Database) -> Result<Base, Fault> {
     Ok(Base::new(rows_table(database)?))
 }
 
+/// The rows as of the database's last commit, and which checkpoint they are.
+pub(crate) fn latest(database: &Database) -> Result<(Base, Checkpoint), Fault> {
+    let transaction = database.begin_read()?;
+    let checkpoint = {
+        let meta = transaction.open_table(META)?;
+        let bytes = meta
+            .get(CHECKPOINT)?
+            .ok_or_else(|| Fault::Corrupt("the checkpoint record is missing".into()))?;
+        postcard::from_bytes(bytes.value())
+            .map_err(|error| Fault::Corrupt(format!("checkpoint record: {error}")))?
+    };
+    Ok((Base::new(transaction.open_table(ROWS)?), checkpoint))
+}
+
 /// The table of rows as of the database's last commit.
 pub(crate) fn rows_table(
     database: &Database,
