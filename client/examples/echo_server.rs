@@ -41,7 +41,10 @@ impl Service for Echo {
             Request::Status { .. }
             | Request::Member(_)
             | Request::Plugin { .. }
-            | Request::Plugins => {
+            | Request::Plugins
+            | Request::Log { .. }
+            | Request::DryRun { .. }
+            | Request::Verify { .. } => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

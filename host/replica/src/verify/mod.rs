@@ -43,7 +43,7 @@ struct Member<'a> {
 struct Tables {
     kept: [u8; 32],
     all: Sum,
-    tables: Vec<(u8, Sum)>,
+    each: Vec<(u8, Sum)>,
 }
 
 impl Rows for Member<'_> {
@@ -83,7 +83,11 @@ impl Member<'_> {
             }
         }
         match self.ask(RowsQuestion::Tables).await? {
-            RowsAnswer::Tables { kept, all, tables } => Ok(Tables { kept, all, tables }),
+            RowsAnswer::Tables { kept, all, tables } => Ok(Tables {
+                kept,
+                all,
+                each: tables,
+            }),
             _ => Err(search::astray()),
         }
     }
@@ -200,7 +204,7 @@ fn row(member: &Member<'_>, told: &Result<Tables, Lost>, judgement: &Judgement) 
                 Lost::Unreachable(_) => Verdict::Unreachable,
                 Lost::Passed | Lost::Silent(_) => Verdict::Silent,
             };
-            row.reason = lost.reason().to_owned();
+            lost.reason().clone_into(&mut row.reason);
         }
     }
     row
@@ -214,10 +218,10 @@ async fn differences(
     names: &Names,
 ) -> Result<(), Lost> {
     let sum = |tables: &Tables, table: u8| {
-        let found = tables.tables.iter().find(|(number, _)| *number == table);
+        let found = tables.each.iter().find(|(number, _)| *number == table);
         found.map_or_else(Sum::default, |(_, sum)| *sum)
     };
-    let all = tables.tables.iter().chain(&others.tables);
+    let all = tables.each.iter().chain(&others.each);
     let all = RowsQuestion::tables_in_order(all.map(|(table, _)| *table).collect());
     for table in all {
         let right = sum(others, table);

@@ -90,22 +90,19 @@ impl Replica {
         deadline: Instant,
     ) -> Result<Tell, Refusal> {
         let audits = &self.inner().audits;
-        let rows = match audits.held(checkpoint) {
-            Some(rows) => rows,
-            None => {
-                self.reach(checkpoint, deadline).await?;
-                match audits.audit.latest() {
-                    Ok(rows) => {
-                        if rows.position().map(|position| position.index) != Some(checkpoint) {
-                            return Ok(Tell::Passed);
-                        }
-                        let rows = Arc::new(rows);
-                        audits.hold(checkpoint, &rows);
-                        rows
-                    }
-                    Err(fault) => return Ok(Tell::Damaged(fault.to_string())),
-                }
+        let rows = if let Some(rows) = audits.held(checkpoint) {
+            rows
+        } else {
+            self.reach(checkpoint, deadline).await?;
+            let rows = match audits.audit.latest() {
+                Ok(rows) => Arc::new(rows),
+                Err(fault) => return Ok(Tell::Damaged(fault.to_string())),
+            };
+            if rows.position().map(|position| position.index) != Some(checkpoint) {
+                return Ok(Tell::Passed);
             }
+            audits.hold(checkpoint, &rows);
+            rows
         };
         let Ok(_turn) = timeout_at(deadline, audits.reading.lock()).await else {
             return Err(late("it reads its rows for somebody else"));

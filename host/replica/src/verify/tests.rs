@@ -48,7 +48,11 @@ async fn tables(rows: &hostd_machine::Rows) -> Tables {
     match rows.ask(RowsQuestion::Tables).await {
         Ok(RowsAnswer::Tables { kept, all, tables }) => {
             assert_eq!(kept, all.digest, "the kept digest is another one");
-            Tables { kept, all, tables }
+            Tables {
+                kept,
+                all,
+                each: tables,
+            }
         }
         other => panic!("{other:?}"),
     }
@@ -62,7 +66,7 @@ const TABLE: u8 = 3;
 async fn first(right: &hostd_machine::Rows, wrong: &hostd_machine::Rows) -> Option<search::Found> {
     let (start, end) = RowsQuestion::table(TABLE).unwrap();
     let sums = tables(right).await;
-    let rows = sums.tables.iter().find(|(table, _)| *table == TABLE);
+    let rows = sums.each.iter().find(|(table, _)| *table == TABLE);
     first_difference(right, wrong, start, end, rows.unwrap().1.rows)
         .await
         .unwrap()
@@ -80,7 +84,7 @@ async fn the_first_row_that_differs_is_found_wherever_it_is() {
     assert_eq!(
         tables(&right)
             .await
-            .tables
+            .each
             .iter()
             .find(|t| t.0 == TABLE)
             .unwrap()
