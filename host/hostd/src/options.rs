@@ -351,7 +351,6 @@ mod tests {
             (&["-a", "0.0.0.0:1"], "--advertise"),
             (&["-j", "nowhere"], "--join"),
             (&["--bootstrap-expect", "3"], "--bootstrap-expect"),
-            (&["--recover"], "--recover"),
         ] {
             let error = parse(arguments).unwrap_err().to_string();
             assert!(error.contains(flag), "{arguments:?}: {error}");
