@@ -72,8 +72,10 @@ pub(crate) struct Progress {
     pub(crate) dirty: Arc<AtomicBool>,
     /// Log index of the last checkpoint that was applied, durable or not; 0 for none.
     pub(crate) checkpoint: watch::Receiver<u64>,
-    /// The members as of the last entry applied.
-    pub(crate) membership: watch::Receiver<StoredMembership>,
+    /// The members as of the last entry applied. Shared, so that readers take it along rather than
+    /// keep the channel locked: one that reads again meanwhile would wait for the apply thread, and
+    /// that for the reader.
+    pub(crate) membership: watch::Receiver<Arc<StoredMembership>>,
     /// This node's state differs from the majority's.
     pub(crate) diverged: watch::Receiver<bool>,
     /// Why apply stopped; `None` while it goes on.
@@ -83,7 +85,7 @@ pub(crate) struct Progress {
 /// Owns the machine.
 pub(crate) struct Applier {
     machine: Machine,
-    membership: watch::Sender<StoredMembership>,
+    membership: watch::Sender<Arc<StoredMembership>>,
     flushes: Flushes,
     stopped: bool,
     applied_next: watch::Sender<u64>,
@@ -190,7 +192,7 @@ impl ApplyHandle {
         mode: &WriterMode,
         diverged: bool,
     ) -> io::Result<(Arc<Self>, Progress)> {
-        let membership = watch::Sender::new(durable_membership(machine.durable())?);
+        let membership = watch::Sender::new(Arc::new(durable_membership(machine.durable())?));
         let applied_next = watch::Sender::new(next_index(machine.position()));
         let durable = watch::Sender::new(machine.durable().clone());
         let checkpoint = watch::Sender::new(
@@ -347,7 +349,7 @@ fn run_flushes(
 impl Applier {
     /// The last entry applied, and the members then.
     pub(crate) fn applied(&self) -> (Option<Position>, StoredMembership) {
-        (self.machine.position(), self.membership.borrow().clone())
+        (self.machine.position(), (**self.membership.borrow()).clone())
     }
 
     /// What is on disk, and the members then.
@@ -406,7 +408,7 @@ impl Applier {
                 observe::membership(position.index, &membership);
                 let membership = StoredMembership::new(Some(entry.log_id), membership);
                 let bytes = codec::encode(&membership);
-                self.membership.send_replace(membership);
+                self.membership.send_replace(Arc::new(membership));
                 self.dirty.store(true, Ordering::Relaxed);
                 return self.apply_input(position, Input::Membership(&bytes));
             }
@@ -496,7 +498,7 @@ impl Applier {
         let durable = self.machine.durable().clone();
         let membership =
             durable_membership(&durable).map_err(|error| ApplyFault(error.to_string().into()))?;
-        self.membership.send_replace(membership);
+        self.membership.send_replace(Arc::new(membership));
         self.checkpoint
             .send_replace(durable.position.map_or(0, |position| position.index));
         self.dirty.store(false, Ordering::Relaxed);

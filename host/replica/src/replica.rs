@@ -374,8 +374,13 @@ impl Replica {
     }
 
     /// The members as of the last entry that was applied here; changes can be awaited.
-    pub fn membership(&self) -> watch::Receiver<StoredMembership> {
+    pub fn membership(&self) -> watch::Receiver<Arc<StoredMembership>> {
         self.inner.progress.membership.clone()
+    }
+
+    /// The members as of the last entry that was applied here.
+    pub(crate) fn applied_membership(&self) -> Arc<StoredMembership> {
+        Arc::clone(&self.inner.progress.membership.borrow())
     }
 
     /// Who leads; changes can be awaited.
@@ -841,7 +846,7 @@ impl Replica {
     }
 
     fn meeting(&self) -> Meeting {
-        let applied = self.inner.progress.membership.borrow();
+        let applied = self.applied_membership();
         let nodes = applied.membership().nodes();
         Meeting {
             id: self.id(),

@@ -147,7 +147,7 @@ impl Replica {
 
     /// The nodes of which [`Self::counts`] is true.
     pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
-        let stored = self.inner().progress.membership.borrow();
+        let stored = self.applied_membership();
         let configs = stored.membership().get_joint_config().iter().cloned();
         configs
             .reduce(|both, voters| &both & &voters)

@@ -389,7 +389,7 @@ async fn members_change_as_told() {
         .change_membership(MemberChange::Transfer(Some(4)), soon())
         .await
         .unwrap();
-    assert!(fourth.leadership().borrow().here);
+    until("the fourth leads", async || fourth.leadership().borrow().here).await;
     let refused = first
         .change_membership(MemberChange::Transfer(Some(9)), soon())
         .await

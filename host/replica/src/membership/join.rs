@@ -1,6 +1,6 @@
 //! How a node begins: alone, with others that begin now, or by joining a cluster.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hostd_protocol::{Failure, FailureCode};
@@ -183,7 +183,7 @@ impl Replica {
     /// Waits until a membership that names this node is applied here. A leader that says so may be
     /// deposed before its word counts.
     async fn until_joined(&self) -> Result<(), FormError> {
-        let mut membership = self.inner().progress.membership.clone();
+        let mut membership = self.membership();
         match membership.wait_for(|now| names(now, self)).await {
             Ok(_) => Ok(()),
             Err(_) => Err(FormError::Stopped),
@@ -215,7 +215,7 @@ impl Replica {
     /// Whether this node is or was a member of the cluster whose log it has.
     pub(crate) fn has_joined(&self) -> bool {
         self.inner().log.knows(Fact::Joined)
-            || names(&self.inner().progress.membership.borrow(), self)
+            || names(&self.applied_membership(), self)
     }
 
     /// Of the nodes that meet, the one with the lowest number begins, with all of them as members.
@@ -311,8 +311,8 @@ pub(crate) async fn tell_vote(replica: Replica) {
     let mut membership = replica.membership();
     let mut told = false;
     loop {
-        let votes =
-            names(&membership.borrow_and_update(), &replica) && replica.counts(replica.id());
+        let now = Arc::clone(&membership.borrow_and_update());
+        let votes = names(&now, &replica) && replica.counts(replica.id());
         if votes && !told {
             observe::votes();
         }

@@ -98,10 +98,9 @@ async fn propose(
 /// Whether the last change is not committed yet, as far as this node has applied; Raft makes one
 /// at a time.
 fn under_way(replica: &Replica) -> bool {
-    let server = replica.inner().raft.server_metrics();
-    let server = server.borrow_watched();
-    let applied = replica.inner().progress.membership.borrow();
-    server.membership_config.log_id() > applied.log_id()
+    let newest = replica.membership_index();
+    let applied = replica.applied_membership();
+    newest > applied.log_id().as_ref().map(openraft::LogId::index)
 }
 
 fn invalid(message: String) -> Refusal {
