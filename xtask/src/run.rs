@@ -1,6 +1,9 @@
 //! Running cargo and other programs, each printed so that one can run it again.
 
-use std::process::Command;
+use std::{
+    process::{Child, Command, ExitStatus},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use cluster_tests::workspace_root;
@@ -48,19 +51,96 @@ fn quoted(word: &str) -> String {
 
 /// Prints the command, runs it with its output shown, and fails when it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    eprintln!("$ {}", as_typed(command));
-    let status = command
-        .status()
+    succeed(command, |child| Ok(child.wait()?))
+}
+
+/// As [`run`], for what is known to end within `limit`: what does not, hangs, and is ended with
+/// all that it started.
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Result<()> {
+    succeed(command, |child| {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if start.elapsed() > limit {
+                end(child);
+                bail!(
+                    "hung, and was ended after {} minutes; the last lines above say where",
+                    limit.as_secs() / 60
+                );
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    })
+}
+
+fn succeed(
+    command: &mut Command,
+    wait: impl FnOnce(&mut Child) -> Result<ExitStatus>,
+) -> Result<()> {
+    let typed = as_typed(command);
+    eprintln!("$ {typed}");
+    let mut child = command
+        .spawn()
         .with_context(|| format!("{} does not start", command.get_program().to_string_lossy()))?;
+    let status = wait(&mut child).with_context(|| format!("`{typed}`"))?;
     if !status.success() {
-        bail!("`{}` failed: {status}", as_typed(command));
+        bail!("`{typed}` failed: {status}");
     }
     Ok(())
+}
+
+/// Ends a process and those below it.
+fn end(child: &mut Child) {
+    let mut found = vec![child.id()];
+    let mut looked_at = 0;
+    while let Some(&parent) = found.get(looked_at) {
+        looked_at += 1;
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let children = children.unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .filter_map(|id| id.parse::<u32>().ok()),
+        );
+    }
+    let ids = found.iter().map(ToString::to_string);
+    let _ = Command::new("kill").arg("-KILL").args(ids).status();
+    let _ = child.wait();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_hangs_is_ended_with_what_it_started() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!(
+            "sleep 600 & echo $! > {}; wait",
+            file.path().to_str().unwrap()
+        );
+        let mut command = Command::new("sh");
+        let error = run_within(Duration::from_secs(2), command.args(["-c", &script])).unwrap_err();
+        assert!(format!("{error:#}").contains("hung"), "{error:#}");
+        let sleeper = std::fs::read_to_string(file.path()).unwrap();
+        let alive = || {
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", sleeper.trim()));
+            state.is_ok_and(|state| !state.contains(") Z "))
+        };
+        // It is killed, but may not know it yet.
+        let start = Instant::now();
+        while alive() {
+            assert!(
+                start.elapsed() < Duration::from_mins(1),
+                "{sleeper} lives on"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(run_within(Duration::from_mins(1), &mut Command::new("true")).is_ok());
+        assert!(run_within(Duration::from_mins(1), &mut Command::new("false")).is_err());
+    }
 
     #[test]
     fn a_command_is_shown_so_that_a_shell_takes_it() {

@@ -349,7 +349,10 @@ fn run_flushes(
 impl Applier {
     /// The last entry applied, and the members then.
     pub(crate) fn applied(&self) -> (Option<Position>, StoredMembership) {
-        (self.machine.position(), (**self.membership.borrow()).clone())
+        (
+            self.machine.position(),
+            (**self.membership.borrow()).clone(),
+        )
     }
 
     /// What is on disk, and the members then.

@@ -389,7 +389,10 @@ async fn members_change_as_told() {
         .change_membership(MemberChange::Transfer(Some(4)), soon())
         .await
         .unwrap();
-    until("the fourth leads", async || fourth.leadership().borrow().here).await;
+    until("the fourth leads", async || {
+        fourth.leadership().borrow().here
+    })
+    .await;
     let refused = first
         .change_membership(MemberChange::Transfer(Some(9)), soon())
         .await

@@ -1,10 +1,15 @@
 //! The steps, in the order in which they run: what fails fast comes first, what needs the built
 //! binaries comes after the build.
 
+use std::{process::Command, time::Duration};
+
 use anyhow::Result;
 
 use super::{Outcome, boundaries};
 use crate::{build, demo, plugins, run, sim};
+
+/// No command of a step takes half as long, not even one that builds everything.
+const HANGS_AFTER: Duration = Duration::from_mins(30);
 
 /// One step.
 pub(crate) struct Step {
@@ -84,8 +89,12 @@ fn passed(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Passed)
 }
 
+fn run(command: &mut Command) -> Result<()> {
+    run::run_within(HANGS_AFTER, command)
+}
+
 fn cargo(arguments: &[&str]) -> Result<Outcome> {
-    passed(run::run(&mut run::cargo(arguments)))
+    passed(run(&mut run::cargo(arguments)))
 }
 
 fn fmt() -> Result<Outcome> {
@@ -144,9 +153,7 @@ fn cluster() -> Result<Outcome> {
         "stories",
     ];
     let mut command = run::cargo(&["test", "--release"]);
-    passed(run::run(
-        command.args(choice).args(["--", "--test-threads=2"]),
-    ))
+    passed(run(command.args(choice).args(["--", "--test-threads=2"])))
 }
 
 /// Its unit tests, then the nemesis itself, with what it prints. Chosen by name as the stories
@@ -162,7 +169,7 @@ fn nemesis() -> Result<Outcome> {
         "nemesis",
     ];
     let mut command = run::cargo(&["test", "--release"]);
-    passed(run::run(command.args(choice).args(["--", "--nocapture"])))
+    passed(run(command.args(choice).args(["--", "--nocapture"])))
 }
 
 /// The seeds are always the same ones, so that a failure is one of the code.
@@ -172,7 +179,7 @@ fn simulate() -> Result<Outcome> {
     let command = command
         .args(sim::choice())
         .args(["--bin", "hostd-sim", "--test", "runs"]);
-    run::run(command)?;
+    run(command)?;
     passed(sim::simulate(&["--iterations", "300"]))
 }
 
@@ -197,5 +204,5 @@ fn clippy() -> Result<Outcome> {
 
 fn doc() -> Result<Outcome> {
     let mut command = run::cargo(&["doc", "--release", "--workspace", "--no-deps"]);
-    passed(run::run(command.env("RUSTDOCFLAGS", "-D warnings")))
+    passed(run(command.env("RUSTDOCFLAGS", "-D warnings")))
 }

@@ -214,8 +214,7 @@ impl Replica {
 
     /// Whether this node is or was a member of the cluster whose log it has.
     pub(crate) fn has_joined(&self) -> bool {
-        self.inner().log.knows(Fact::Joined)
-            || names(&self.applied_membership(), self)
+        self.inner().log.knows(Fact::Joined) || names(&self.applied_membership(), self)
     }
 
     /// Of the nodes that meet, the one with the lowest number begins, with all of them as members.
