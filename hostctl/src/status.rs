@@ -1,6 +1,6 @@
 //! `hostctl status`.
 
-use hostd_protocol::{Health, NodeStatus, Role};
+use hostd_protocol::{EngineIdentity, Health, NodeStatus, Role};
 
 use crate::args::{Format, Global};
 use crate::exit::Exit;
@@ -16,26 +16,69 @@ pub(crate) async fn run(global: &Global) -> Result<(), Exit> {
     let rows = rows?;
     match global.output {
         Format::Json => output::json(&rows)?,
-        Format::Text => output::table(
-            &[
-                ">ID",
-                "ADDRESS",
-                "VERSION",
-                "ROLE",
-                "LEADER",
-                ">TERM",
-                ">LAST",
-                ">APPLIED",
-                ">CHECKPOINT",
-                "DIGEST",
-                ">DATA",
-                "PLUGINS",
-                "HEALTH",
-            ],
-            rows.iter().map(row).collect(),
-        )?,
+        Format::Text => {
+            table(&rows)?;
+            if let Some(told) = newer_rules(&rows) {
+                output::line(&told)?;
+            }
+        }
     }
     Ok(())
+}
+
+fn table(rows: &[NodeStatus]) -> std::io::Result<()> {
+    output::table(
+        &[
+            ">ID",
+            "ADDRESS",
+            "VERSION",
+            "ROLE",
+            "LEADER",
+            ">TERM",
+            ">LAST",
+            ">APPLIED",
+            ">CHECKPOINT",
+            "DIGEST",
+            ">DATA",
+            "PLUGINS",
+            "HEALTH",
+        ],
+        rows.iter().map(row).collect(),
+    )
+}
+
+/// What a cluster waits for whose hostd is being upgraded: the rules in force are older than what some
+/// node knows.
+fn newer_rules(rows: &[NodeStatus]) -> Option<String> {
+    let rules = |engine: &EngineIdentity| engine.rules;
+    let in_force = rows
+        .iter()
+        .filter_map(|row| row.engine.as_ref().map(rules))
+        .max()?;
+    let newest = rows
+        .iter()
+        .flat_map(|row| row.honours.iter().map(rules))
+        .max()?;
+    if newest <= in_force {
+        return None;
+    }
+    let knows = |row: &&NodeStatus| !row.honours.iter().any(|engine| engine.rules == newest);
+    let behind: Vec<String> = rows
+        .iter()
+        .filter(knows)
+        .map(|row| row.id.to_string())
+        .collect();
+    let until = match behind.as_slice() {
+        [] => String::new(),
+        [one] => format!(", once node {one} runs a hostd that knows them"),
+        several => format!(
+            ", once nodes {} run a hostd that knows them",
+            several.join(", ")
+        ),
+    };
+    Some(format!(
+        "rules {in_force} are in force; {newest} follow by themselves{until}"
+    ))
 }
 
 fn row(node: &NodeStatus) -> Vec<String> {

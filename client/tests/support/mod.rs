@@ -387,6 +387,8 @@ impl FakeService {
                 applied: 118,
                 checkpoint: 100,
                 digest: "ab".repeat(32),
+                engine: None,
+                honours: Vec::new(),
                 data_bytes: 3 << 20,
                 health: Health::Ok,
                 reachable: true,

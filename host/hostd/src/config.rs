@@ -29,6 +29,8 @@ pub struct Config {
     pub open_reads: bool,
     /// With data that cannot be used: set it aside, and learn everything anew from the others.
     pub recover: bool,
+    /// Follow no newer rules than these, as an earlier hostd that does not know them.
+    pub rules_max: Option<u32>,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
             sync: true,
             open_reads: false,
             recover: false,
+            rules_max: None,
         }
     }
 }

@@ -147,7 +147,11 @@ impl Node {
     ///
     /// A node that joins waits for a member to answer, and says so in the log.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let engine = Arc::new(Engine::new()?);
+        let engine = Engine::new()?;
+        let engine = Arc::new(match config.rules_max {
+            Some(newest) => engine.up_to_rules(newest),
+            None => engine,
+        });
         let files = plugins::load(&engine, &config.plugins)?;
         let credentials = ground::credentials(&config)?;
         let data = DataDir::open(&config.data, config.node_id)?;

@@ -121,6 +121,10 @@ pub struct Options {
     #[arg(long, env = "HOSTD_RECOVER")]
     #[serde(default)]
     pub recover: bool,
+
+    /// Behave as an earlier hostd that knows no newer rules than these, to rehearse a rolling upgrade
+    #[arg(long, value_name = "VERSION", hide = true)]
+    pub rules_max: Option<u32>,
 }
 
 const EXAMPLES: &str = "\
@@ -208,6 +212,7 @@ impl Options {
             auth: self.auth.or(file.auth),
             restore: self.restore.or(file.restore),
             recover: self.recover || file.recover,
+            rules_max: self.rules_max.or(file.rules_max),
         }
     }
 
@@ -287,6 +292,7 @@ impl Options {
             sync: !self.no_sync,
             open_reads: self.open_reads,
             recover: self.recover,
+            rules_max: self.rules_max,
         })
     }
 

@@ -18,7 +18,7 @@ use crate::record::Called;
 use crate::sessions::Admission;
 use crate::store::{Revision, Writes, writes_bytes};
 use crate::system::Founding;
-use crate::wasm::{Engine, Finished, Instance, Stop, Task};
+use crate::wasm::{Engine, Finished, Instance, RULES_HANDING_COSTS, Stop, Task};
 use crate::{Fault, timers, usage};
 
 /// Replies of one batch together, and the size up to which a reply is taken in any case. Part of the
@@ -216,6 +216,7 @@ impl Machine {
                 Ok(Ok(Reply::Ok))
             }
             Command::Wake => self.wake(moment, events),
+            Command::Engine { engine } => self.change_engine(moment, engine),
         }
     }
 
@@ -237,7 +238,8 @@ impl Machine {
         if self.system.founding.is_some() {
             return Ok(Ok(Reply::Ok));
         }
-        Engine::honour(&engine, &limits)?;
+        self.engine.honour(&engine)?;
+        Engine::honour_limits(&limits)?;
         let founding = Founding {
             cluster,
             engine,
@@ -248,6 +250,33 @@ impl Machine {
         self.system.found(founding, layers, moment.revision);
         self.limits = Arc::new(limits);
         Ok(Ok(Reply::Ok))
+    }
+
+    /// Goes over to the rules of another engine. Two leaders may both have asked for it.
+    fn change_engine(
+        &mut self,
+        moment: &Moment<'_>,
+        engine: EngineIdentity,
+    ) -> Result<Outcome, Fault> {
+        let newer = self
+            .system
+            .engine()
+            .is_some_and(|runs| engine.rules > runs.rules);
+        if newer {
+            self.engine.honour(&engine)?;
+            self.instances.clear();
+            let layers = self.layers.as_mut().expect("no command is running");
+            self.system.set_engine(engine, layers, moment.revision);
+        }
+        Ok(Ok(Reply::Ok))
+    }
+
+    /// The version of the rules that commands run by.
+    fn followed_rules(&self) -> u32 {
+        match self.engine.honours().last() {
+            Some(own) if planted::active(Bug::OwnRules) => own.rules,
+            _ => self.rules(),
+        }
     }
 
     fn recorded_call(
@@ -471,6 +500,7 @@ impl Machine {
             layers: self.layers.take().expect("commands run one at a time"),
             limits: Arc::clone(limits),
             fuel_max: limits.fuel_per_command,
+            handing_costs: self.followed_rules() >= RULES_HANDING_COSTS,
             reply_bytes_max: self.reply_bytes_max(limits),
         };
         let finished = call(&mut instance, task);

@@ -49,7 +49,3 @@ pub use rehearsal::{Rehearsal, Rehearsals};
 pub use snapshot::{InstallError, SnapshotReader};
 pub use store::{FlushJob, Flushed, Revision};
 pub use wasm::Engine;
-
-/// Version of hostd's own rules, part of the engine identity: fuel of host calls, generator,
-/// layout of the state, what a component may cost to compile. Two nodes with different rules would compute different results.
-pub const RULES_VERSION: u32 = 4;

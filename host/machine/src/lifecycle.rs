@@ -344,7 +344,7 @@ impl Machine {
                 }
             }
             // The bounds of limits are what every node can do, so that none is stopped by this.
-            Engine::honour(&Engine::identity(), &limits)?;
+            Engine::honour_limits(&limits)?;
             let layers = self.layers.as_mut().expect("no command is running");
             self.system
                 .set_limits(limits.clone(), layers, moment.revision);

@@ -169,6 +169,11 @@ impl Machine {
         self.system.running.time
     }
 
+    /// The version of the rules in force; 0 before the founding.
+    pub fn rules(&self) -> u32 {
+        self.system.engine().map_or(0, |engine| engine.rules)
+    }
+
     /// What is on disk.
     pub fn durable(&self) -> &Durable {
         &self.durable
@@ -205,6 +210,7 @@ impl Machine {
                 .as_ref()
                 .map(|founding| founding.cluster.clone()),
             founded: self.system.founding.as_ref().map(|founding| founding.time),
+            runs: self.system.engine().cloned(),
             recycle: self
                 .recorder
                 .as_ref()
@@ -314,8 +320,9 @@ impl Parts {
     ) -> Result<Self, Fault> {
         let layers = Layers::new(rows);
         let system = System::load(&layers)?;
-        if let Some(founding) = &system.founding {
-            Engine::honour(&founding.engine, &system.limits())?;
+        if let Some(asked) = system.engine() {
+            engine.honour(asked)?;
+            Engine::honour_limits(&system.limits())?;
         }
         let durable = Durable {
             position: checkpoint.position,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, MutexGuard, RwLock};
 
 use hostd_protocol::{
-    Access, CommandDescription, Limits, Outcome, PluginDescription, PluginInfo, Rejection,
-    RejectionCode, TimeNs,
+    Access, CommandDescription, EngineIdentity, Limits, Outcome, PluginDescription, PluginInfo,
+    Rejection, RejectionCode, TimeNs,
 };
 use serde_bytes::ByteBuf;
 
@@ -62,6 +62,8 @@ pub struct View {
     pub(crate) dropping: bool,
     pub(crate) cluster: Option<String>,
     pub(crate) founded: Option<TimeNs>,
+    /// The engine in force.
+    pub(crate) runs: Option<Arc<EngineIdentity>>,
     /// Instances live for one query only.
     pub(crate) recycle: bool,
 }
@@ -110,6 +112,7 @@ impl View {
                 .as_ref()
                 .map(|founding| founding.cluster.clone()),
             founded: parts.system.founding.as_ref().map(|founding| founding.time),
+            runs: parts.system.engine().cloned(),
             recycle: false,
         }
     }
@@ -132,6 +135,16 @@ impl View {
     /// Time of the cluster's first command.
     pub fn founded(&self) -> Option<TimeNs> {
         self.founded
+    }
+
+    /// The engine in force, once the cluster is founded.
+    pub fn runs(&self) -> Option<&EngineIdentity> {
+        self.runs.as_deref()
+    }
+
+    /// The engines that this node can honour, oldest first.
+    pub fn honours(&self) -> &[EngineIdentity] {
+        self.engine.honours()
     }
 
     /// Limits in force.
@@ -268,6 +281,8 @@ impl View {
                 Budget::Short => limits.fuel_per_command.min(SHORT_FUEL),
                 Budget::Full => limits.fuel_per_command,
             },
+            // The log's rules say so; a query that nobody else makes may as well.
+            handing_costs: true,
             reply_bytes_max: limits.reply_bytes_max as usize,
         };
         let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();

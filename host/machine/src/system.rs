@@ -64,8 +64,11 @@ pub(crate) struct System {
     pub(crate) membership: Option<Vec<u8>>,
     /// The limits in force: the founding's until they are changed.
     limits: Option<Limits>,
+    /// The engine in force: the founding's until it is changed.
+    engine: Option<Arc<EngineIdentity>>,
 }
 
+const ENGINE: &[u8] = b"engine";
 const LIMITS: &[u8] = b"limits";
 const FOUNDING: &[u8] = b"founding";
 const RUNNING: &[u8] = b"running";
@@ -75,11 +78,16 @@ impl System {
     pub(crate) fn load(layers: &Layers) -> Result<Self, Fault> {
         let none = Writes::new();
         let row = |name: &[u8]| layers.get_with(&none, &Table::System.key(&[name]));
+        let founding: Option<Arc<Founding>> = row(FOUNDING)?
+            .map(|bytes| decode(&bytes))
+            .transpose()?
+            .map(Arc::new);
+        let changed: Option<EngineIdentity> =
+            row(ENGINE)?.map(|bytes| decode(&bytes)).transpose()?;
+        let founded = founding.as_ref().map(|founding| founding.engine.clone());
         Ok(Self {
-            founding: row(FOUNDING)?
-                .map(|bytes| decode(&bytes))
-                .transpose()?
-                .map(Arc::new),
+            engine: changed.or(founded).map(Arc::new),
+            founding,
             running: row(RUNNING)?
                 .map(|bytes| decode(&bytes))
                 .transpose()?
@@ -95,6 +103,7 @@ impl System {
             Some(encode(&founding).into()),
             revision,
         );
+        self.engine = Some(Arc::new(founding.engine.clone()));
         self.founding = Some(Arc::new(founding));
     }
 
@@ -123,6 +132,25 @@ impl System {
             revision,
         );
         self.limits = Some(limits);
+    }
+
+    pub(crate) fn set_engine(
+        &mut self,
+        engine: EngineIdentity,
+        layers: &mut Layers,
+        revision: Revision,
+    ) {
+        layers.set(
+            Table::System.key(&[ENGINE]),
+            Some(encode(&engine).into()),
+            revision,
+        );
+        self.engine = Some(Arc::new(engine));
+    }
+
+    /// The engine in force; `None` before the founding.
+    pub(crate) fn engine(&self) -> Option<&Arc<EngineIdentity>> {
+        self.engine.as_ref()
     }
 
     /// The limits in force; the defaults before the founding.

@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::{Log, Rig, call, call_once, code, hostile, integer, rig_with};
-use hostd_machine::{Input, Position};
-use hostd_protocol::{Batch, Command, Entry, Limits, Outcome, RejectionCode, Reply};
+use std::sync::Arc;
+
+use common::{Disk, Log, Rig, call, call_once, code, hostile, integer, rig_with};
+use hostd_machine::{Input, Machine, Position};
+use hostd_protocol::{
+    Batch, Command, EngineIdentity, Entry, Limits, Outcome, RejectionCode, Reply,
+};
 
 fn rig() -> Rig {
     rig_with(Limits::default())
@@ -332,6 +336,96 @@ fn only_the_first_founding_counts_and_another_engine_is_refused() {
         .unwrap_err()
         .to_string();
     assert!(fault.contains("1.0.0") && fault.contains(&own), "{fault}");
+}
+
+/// A cluster that an older hostd founded goes over to newer rules with an entry, and not before.
+#[test]
+fn newer_rules_are_followed_from_an_entry_on_and_never_again_the_old_ones() {
+    let engine = common::engine();
+    let [.., before, newest] = engine.honours() else {
+        panic!("there is nothing to upgrade from")
+    };
+    let older = Arc::new(engine.up_to_rules(before.rules));
+    let change = |engine: &EngineIdentity| Command::Engine {
+        engine: engine.clone(),
+    };
+    let argument = "x".repeat(1_000);
+    let line = format!("put key {argument}");
+    let mut log = Log::founded(vec![hostile()]);
+    let Entry::Batch(batch) = &mut log.0[0] else {
+        unreachable!()
+    };
+    let Command::Found {
+        engine: founder, ..
+    } = &mut batch.commands[0]
+    else {
+        unreachable!()
+    };
+    *founder = before.clone();
+    log.calls(2_000_000, &[&line, &line]);
+    log.checkpoint(3_000_000);
+    let mut old = Rig::with_engine(Arc::clone(&older), Disk::default());
+    let disk = Disk::default();
+    let mut new = Rig::on(disk.clone());
+    assert_eq!(old.follow(&log), new.follow(&log));
+    assert_eq!(
+        old.machine.durable().digest,
+        new.machine.durable().digest,
+        "a newer hostd follows the old rules as long as they are in force"
+    );
+
+    // Of the third call of an instance that begins anew, as it does at a checkpoint and at a change.
+    let cost = |rig: &mut Rig, time: u64| {
+        let calls = (0..3).map(|later| rig.apply(&batch_of_at(time + later, call(&line))).fuel[0]);
+        calls.last().expect("three calls")
+    };
+    let cost_before = cost(&mut new, 4_000_000);
+    new.command(5_000_000, change(newest)).unwrap();
+    assert_eq!(new.machine.rules(), newest.rules);
+    let cost_now = cost(&mut new, 7_000_000);
+    assert_eq!(
+        cost_now,
+        cost_before + "key".len() as u64 + 1_000,
+        "what a guest is handed costs fuel"
+    );
+    // An older leader may have asked for less, or another one for the same.
+    new.command(8_000_000, change(before)).unwrap();
+    new.command(8_000_001, change(newest)).unwrap();
+    assert_eq!(new.machine.rules(), newest.rules);
+
+    // Whoever cannot follow refuses to, when it applies the entry and when it opens what came of it.
+    cost(&mut old, 4_000_000);
+    let position = Position {
+        term: 1,
+        index: old.next_index(),
+    };
+    let entry = batch_of_at(5_000_000, change(newest));
+    let fault = old
+        .machine
+        .apply(position, Input::Entry(entry))
+        .unwrap_err();
+    assert!(
+        fault
+            .to_string()
+            .contains(&format!("rules {}", newest.rules)),
+        "{fault}"
+    );
+    let mut checkpoint = Log::default();
+    checkpoint.checkpoint(9_000_000);
+    new.follow(&checkpoint);
+    drop(new);
+    let again = Machine::open(older, disk.clone()).unwrap_err().to_string();
+    assert!(
+        again.contains(&format!("rules {}", newest.rules)),
+        "{again}"
+    );
+    assert_eq!(Rig::on(disk).machine.rules(), newest.rules);
+}
+
+fn batch_of_at(time: u64, command: Command) -> Entry {
+    let mut log = Log::default();
+    log.batch(time, vec![command]);
+    log.0.remove(0)
 }
 
 #[test]

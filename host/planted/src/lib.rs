@@ -76,11 +76,15 @@ pub enum Bug {
     TryLate,
     /// On one node an activated version runs from the next checkpoint on only.
     ActivateLate,
+    /// A node follows the newest rules that it knows instead of the cluster's.
+    OwnRules,
+    /// The cluster goes over to newer rules though not every voter can follow them.
+    RulesUnasked,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 33] = [
+    pub const ALL: [(Bug, &'static str); 35] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -114,6 +118,8 @@ impl Bug {
         (Bug::IgnoreDivergence, "ignore-divergence"),
         (Bug::TryLate, "try-late"),
         (Bug::ActivateLate, "activate-late"),
+        (Bug::OwnRules, "own-rules"),
+        (Bug::RulesUnasked, "rules-unasked"),
     ];
 
     /// The bug of a name.

@@ -100,6 +100,12 @@ pub enum Command {
     /// Does a bounded piece of the work that lies ahead: the next step of each migration, the
     /// next rows of a state that nobody has any more.
     Work,
+    /// From here on the rules of another engine are followed, as after a rolling upgrade of hostd. Only
+    /// forward: one with older rules, or the same, is a no-op.
+    Engine {
+        /// The engine that every replica must have from here on.
+        engine: EngineIdentity,
+    },
 }
 
 /// Size of an idempotency key.
@@ -123,12 +129,16 @@ pub enum Once {
 
 /// What must be equal on every replica for the same code to compute the same result and the
 /// same fuel. A node that cannot honour the cluster's identity refuses to apply.
+///
+/// A cluster has that of the hostd that founded it, until every voter can honour a newer one and
+/// [`Command::Engine`] is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineIdentity {
     /// wasmtime's version.
     pub wasmtime: String,
     /// The target triple: the depth at which a stack overflows depends on compiled code.
     pub target: String,
-    /// The version of hostd's own rules: fuel of host calls, generator, state layout.
+    /// The version of hostd's own rules: fuel of host calls, generator, state layout. It rises with
+    /// every identity, whatever else of it changes.
     pub rules: u32,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::NodeId;
+use crate::{EngineIdentity, NodeId};
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,12 @@ pub struct NodeStatus {
     pub checkpoint: u64,
     /// Digest of the state at `checkpoint`, in hexadecimal; empty for none.
     pub digest: String,
+    /// The engine whose rules its last applied entry was run by; `None` before the founding, or when
+    /// it did not answer.
+    pub engine: Option<EngineIdentity>,
+    /// The engines that it can honour, oldest first. The cluster goes over to a newer one by itself
+    /// once every voter can.
+    pub honours: Vec<EngineIdentity>,
     /// Size of its two database files.
     pub data_bytes: u64,
     /// Whether it can do its work.

@@ -433,7 +433,7 @@ impl Applier {
 
     fn apply_input(&mut self, position: Position, input: Input<'_>) -> Result<Applied, ApplyFault> {
         let applied = self.machine.apply(position, input)?;
-        observe::applied(position, self.machine.time());
+        observe::applied(position, self.machine.time(), self.machine.rules());
         if applied.diverged {
             tracing::error!(
                 index = position.index,

@@ -31,6 +31,7 @@ mod propose;
 mod read_index;
 mod replica;
 mod room;
+mod rules;
 mod slow_disk;
 mod spool;
 mod state_machine;

@@ -73,9 +73,9 @@ pub(crate) fn applying(entry: &LogEntry) {
     }
 }
 
-/// An entry was applied here; the replicated clock shows `time`.
-pub(crate) fn applied(position: Position, time: u64) {
-    tracing::trace!(target: TARGET, index = position.index, time, "applied");
+/// An entry was applied here; the replicated clock shows `time`, and `rules` are in force behind it.
+pub(crate) fn applied(position: Position, time: u64, rules: u32) {
+    tracing::trace!(target: TARGET, index = position.index, time, rules, "applied");
 }
 
 /// This node's vote is on disk: for a candidate, or, once that is known to lead, for the leader of

@@ -429,7 +429,7 @@ fn command_bytes(command: &Command) -> usize {
                 };
                 principal.len() + bytes
             }
-            Command::Found { .. } | Command::Wake | Command::Work => 256,
+            Command::Found { .. } | Command::Engine { .. } | Command::Wake | Command::Work => 256,
             Command::OpenSession { principal } | Command::CloseSession { principal, .. } => {
                 principal.len()
             }

@@ -38,7 +38,7 @@ use crate::{
     propose::{Proposer, Stamp, not_leader, stopped},
     read_index::ReadIndex,
     room::{self, MeasureRoom, Shortage},
-    slow_disk, spool,
+    rules, slow_disk, spool,
     state_machine::StateMachine,
     timekeeper,
     types::{GROUP, Node, Nodes, Standing, StoredMembership, TypeConfig},
@@ -327,6 +327,7 @@ impl Replica {
             self.inner.progress.durable.clone(),
         ));
         tasks.spawn(timekeeper::run(self.clone()));
+        tasks.spawn(rules::keep(self.clone()));
         tasks.spawn(membership::keep(self.clone()));
         tasks.spawn(membership::note_joined(self.clone()));
         tasks.spawn(membership::tell_vote(self.clone()));

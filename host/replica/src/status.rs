@@ -66,6 +66,8 @@ impl Replica {
                 Some(_) => hex(&durable.digest),
                 None => String::new(),
             },
+            engine: view.runs().cloned(),
+            honours: view.honours().to_vec(),
             data_bytes: [&config.state_file, &config.log_file]
                 .into_iter()
                 .filter_map(|file| std::fs::metadata(file).ok())
@@ -168,6 +170,8 @@ fn unreachable_status(id: NodeId, node: &Node) -> NodeStatus {
         applied: 0,
         checkpoint: 0,
         digest: String::new(),
+        engine: None,
+        honours: Vec::new(),
         data_bytes: 0,
         health: Health::Unreachable,
         reachable: false,

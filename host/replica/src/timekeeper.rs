@@ -3,7 +3,6 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use hostd_machine::Engine;
 use hostd_protocol::{Command, Entry, TimeNs};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
@@ -72,10 +71,12 @@ impl Turn {
             return Ok(());
         }
         let founding = inner.config.founding.clone();
+        let view = inner.views.latest();
+        let engine = view.honours().last().expect("an engine honours its own");
         tracing::info!(cluster = founding.cluster, "founding the cluster");
         let command = Command::Found {
             cluster: founding.cluster,
-            engine: Engine::identity(),
+            engine: engine.clone(),
             limits: founding.limits,
         };
         let mut proposed = inner.proposer.propose(command)?;

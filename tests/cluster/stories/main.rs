@@ -22,6 +22,7 @@ mod develop;
 mod disk_full;
 mod formation;
 mod history;
+mod hostd_upgrades;
 mod hostile_uploads;
 mod idle;
 mod kills;

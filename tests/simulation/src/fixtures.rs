@@ -23,6 +23,8 @@ pub(crate) const CLIENT: &str = "simulated-client";
 pub(crate) struct Fixtures {
     /// Compiles and runs plugins.
     pub(crate) engine: Arc<Engine>,
+    /// The same, as the hostd before this one had it.
+    pub(crate) older: Arc<Engine>,
     /// The plugins that every cluster has.
     pub(crate) plugins: Vec<PluginFile>,
     /// The versions of the plugin that is replaced, one of each layout.
@@ -70,7 +72,12 @@ impl Fixtures {
         let engine = Arc::new(Engine::new()?);
         let plugins = hostd::load_plugins(&engine, &files)?;
         let (nodes, client) = certificates(directory)?;
+        let older = match engine.honours() {
+            [.., before, _] => engine.up_to_rules(before.rules),
+            _ => return Err(anyhow!("there are no older rules to upgrade from")),
+        };
         Ok(Self {
+            older: Arc::new(older),
             engine,
             plugins,
             tallies,

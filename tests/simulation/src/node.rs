@@ -42,6 +42,8 @@ pub(crate) struct SimNode {
     pub(crate) wrong_row: Option<u64>,
     /// Whether it is started with `--recover`.
     pub(crate) recover: bool,
+    /// Whether the hostd on it is the one before this one, which knows no newer rules.
+    pub(crate) older: bool,
     /// When checkpoints are made.
     pub(crate) checkpoint: CheckpointPolicy,
     running: Option<Running>,
@@ -116,6 +118,7 @@ impl SimNode {
             formation,
             wrong_row: None,
             recover: false,
+            older: false,
             checkpoint,
             running: None,
             chance: Arc::new(Mutex::new(Chance::new(seed, &format!("node {id}")))),
@@ -150,6 +153,7 @@ impl SimNode {
             address: self.address(),
             formation: self.formation.clone(),
             recover: self.recover,
+            older: self.older,
             checkpoint: self.checkpoint,
             disk: self.disk.clone(),
             clock: self.clock.clone(),
@@ -284,6 +288,7 @@ struct Begin {
     address: SocketAddr,
     formation: Formation,
     recover: bool,
+    older: bool,
     checkpoint: CheckpointPolicy,
     disk: Disk,
     clock: WallClock,
@@ -302,7 +307,12 @@ impl Begin {
             .disk
             .open_database(STATE_FILE, &self.process)
             .map_err(|error| text(&error))?;
-        let machine = Machine::open(self.fixtures.engine.clone(), state)
+        let engine = if self.older {
+            &self.fixtures.older
+        } else {
+            &self.fixtures.engine
+        };
+        let machine = Machine::open(Arc::clone(engine), state)
             .map_err(|error| format!("{STATE_FILE}: {error}"))?;
         let log = LogDisk {
             backend: Box::new(

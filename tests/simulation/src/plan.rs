@@ -137,6 +137,7 @@ const LATER: &[&dyn Fault] = &[
     &operations::Reseed,
     &faults::FlipValue,
     &operations::DryRun,
+    &operations::HostdUpgrade,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

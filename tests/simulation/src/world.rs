@@ -78,6 +78,8 @@ pub(crate) struct World {
     damaged: BTreeMap<u64, &'static str>,
     /// Nodes on their way back with an empty disk, and whether it is empty yet.
     recovering: BTreeMap<u64, bool>,
+    /// The newest rules that were seen in force.
+    rules: u64,
     /// Nothing goes wrong any more, so that nothing may fail.
     pub(crate) calm: bool,
     /// Asks for changes.
@@ -100,6 +102,10 @@ pub(crate) struct World {
 const SETTLE_MS: u64 = 1_000;
 /// Until an operator sees that a node is quarantined.
 const NOTICE_MS: u64 = 500;
+
+/// What a node says that cannot follow the cluster's rules. Nobody is left behind: the cluster goes over
+/// to newer ones when all can follow.
+const LEFT_BEHIND: &str = "this node cannot apply the cluster's log";
 
 /// Clients that workloads have.
 pub(crate) const CLIENTS: u64 = 8;
@@ -145,6 +151,7 @@ impl World {
             violation: None,
             damaged: BTreeMap::new(),
             recovering: BTreeMap::new(),
+            rules: 0,
             calm: false,
             operator: Operator::new(dialing, mailbox.clone()),
             mailbox,
@@ -157,6 +164,9 @@ impl World {
         };
         for id in 1..=plan.nodes {
             world.add_node(id, plan.formation(id));
+            if let Some(node) = world.nodes.get_mut(&id) {
+                node.older = operations::begins_old(plan);
+            }
             world.start(id);
         }
         Ok(world)
@@ -450,6 +460,12 @@ impl World {
             if observation.what == "installed" {
                 self.counters.add("snapshots installed", 1);
             }
+            if observation.what == "applied" && observation.number("rules") > self.rules {
+                if self.rules > 0 {
+                    self.counters.add("rules raised", 1);
+                }
+                self.rules = observation.number("rules");
+            }
             if observation.what == "quarantined" {
                 let id = observation.node;
                 self.later(NOTICE_MS, move |world| operations::mend(world, id));
@@ -490,6 +506,13 @@ impl World {
         node.kill(&self.net, death);
         if let Exit::Refused(reason) | Exit::Fault(reason) = &exit {
             self.counters.add("processes ended by a fault", 1);
+            if reason.contains(LEFT_BEHIND) {
+                self.fail(Violation::new(
+                    "rules",
+                    format!("node {id} was left behind: {reason}"),
+                ));
+                return;
+            }
             if matches!(exit, Exit::Refused(_)) && self.damaged.contains_key(&id) {
                 // As it must; and it says so. There is no use in starting it again.
                 operations::replace(self, id);

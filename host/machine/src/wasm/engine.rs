@@ -10,7 +10,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::HostState;
 use crate::plugin::{CompileError, Plugin};
-use crate::{Fault, RULES_VERSION, imports};
+use crate::{Fault, imports};
 
 /// Native stack that guest code may use. The thread that applies must have far more.
 const WASM_STACK_BYTES: usize = 512 << 10;
@@ -36,15 +36,32 @@ const DESCRIBE_INSTANCES: u32 = 3;
 /// Core instances, and tables, that one plugin may consist of.
 const PARTS_MAX: u32 = 16;
 
-/// A node's WebAssembly engine and the plugins it has compiled.
+/// What this build of hostd can honour, oldest first: versions of the rules, each with the wasmtime
+/// whose code computed its results and its fuel, and which the one here computes alike. Two nodes that
+/// followed different rules would compute different results: fuel of host calls, generator, layout of
+/// the state, what a component may cost to compile.
+///
+/// The last is what a new cluster begins with, and what one that was upgraded node by node goes over
+/// to. A hostd that drops the first of them cannot take part in a rolling upgrade from it.
+///
+/// - 5: the bytes that a command hands to a guest cost fuel.
+const HONOURED: &[(&str, u32)] = &[("48.0.8", 4), (WASMTIME_VERSION, 5)];
+
+/// The rules under which bytes handed to a guest cost fuel.
+pub(crate) const RULES_HANDING_COSTS: u32 = 5;
+
+/// A node's WebAssembly engine and the plugins it has compiled. Clones share them.
 ///
 /// Compiled code is this node's own cache, never state.
+#[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) linker: Linker<HostState>,
-    compiled: Mutex<HashMap<[u8; 32], Weak<Plugin>>>,
+    /// Oldest first.
+    honours: Arc<[EngineIdentity]>,
+    compiled: Arc<Mutex<HashMap<[u8; 32], Weak<Plugin>>>>,
     /// What is being compiled, each with a lock that whoever compiles it holds.
-    compiling: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
+    compiling: Arc<Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>,
     /// Places that are left of [`QUERY_INSTANCES_MAX`].
     query_slots: Arc<AtomicUsize>,
 }
@@ -70,31 +87,52 @@ impl Engine {
         Ok(Self {
             wasmtime,
             linker,
-            compiled: Mutex::new(HashMap::new()),
-            compiling: Mutex::new(HashMap::new()),
+            honours: honoured().collect(),
+            compiled: Arc::default(),
+            compiling: Arc::default(),
             query_slots: Arc::new(AtomicUsize::new(QUERY_INSTANCES_MAX as usize)),
         })
     }
 
-    /// What a cluster that this engine founds asks of every node.
+    /// The newest that this build of hostd can honour.
     pub fn identity() -> EngineIdentity {
-        EngineIdentity {
-            wasmtime: WASMTIME_VERSION.into(),
-            target: TARGET.into(),
-            rules: RULES_VERSION,
+        honoured().next_back().expect("the list is not empty")
+    }
+
+    /// The same engine, as an earlier hostd had it that knew no newer rules: how an upgrade is
+    /// rehearsed. One of this build's rules is always left.
+    #[must_use]
+    pub fn up_to_rules(&self, newest: u32) -> Self {
+        let oldest = self.honours[0].rules;
+        let honours = self.honours.iter().cloned();
+        Self {
+            honours: honours
+                .filter(|known| known.rules <= newest.max(oldest))
+                .collect(),
+            ..self.clone()
         }
     }
 
-    /// Refuses an identity, or limits, that this build cannot honour, saying how they differ.
-    pub(crate) fn honour(asked: &EngineIdentity, limits: &Limits) -> Result<(), Fault> {
-        let own = Self::identity();
-        if *asked != own {
-            return Err(Fault::Engine(format!(
-                "the cluster runs {}; this hostd has {}. Start the hostd version that the other nodes run",
-                words(asked),
-                words(&own)
-            )));
+    /// What this engine can honour, oldest first.
+    pub fn honours(&self) -> &[EngineIdentity] {
+        &self.honours
+    }
+
+    /// Refuses an identity that this engine cannot honour, saying how it differs.
+    pub(crate) fn honour(&self, asked: &EngineIdentity) -> Result<(), Fault> {
+        if self.honours.contains(asked) {
+            return Ok(());
         }
+        let own: Vec<String> = self.honours.iter().map(words).collect();
+        Err(Fault::Engine(format!(
+            "the cluster runs {}; this hostd has {}. Start the hostd version that the other nodes run",
+            words(asked),
+            own.join(", or ")
+        )))
+    }
+
+    /// Refuses limits that this build cannot honour, saying how they differ.
+    pub(crate) fn honour_limits(limits: &Limits) -> Result<(), Fault> {
         if limits.memory_bytes_max > POOL_MEMORY_BYTES || limits.plugins_max > PLUGINS_MAX.into() {
             return Err(Fault::Engine(format!(
                 "the cluster's limits are {} bytes of memory for a plugin and {} plugins; this hostd can do \
@@ -176,6 +214,14 @@ fn words(engine: &EngineIdentity) -> String {
     format!("wasmtime {wasmtime} on {target} with rules {rules}")
 }
 
+fn honoured() -> impl DoubleEndedIterator<Item = EngineIdentity> {
+    HONOURED.iter().map(|(wasmtime, rules)| EngineIdentity {
+        wasmtime: (*wasmtime).into(),
+        target: TARGET.into(),
+        rules: *rules,
+    })
+}
+
 /// wasmtime's version as the lock file has it, from the build script.
 const WASMTIME_VERSION: &str = env!("HOSTD_WASMTIME_VERSION");
 
@@ -218,9 +264,9 @@ mod tests {
 
     #[test]
     fn an_engine_that_differs_in_anything_is_refused() {
-        let limits = Limits::default();
+        let engine = Engine::new().unwrap();
         let own = Engine::identity();
-        Engine::honour(&own, &limits).unwrap();
+        engine.honour(&own).unwrap();
         let others = [
             EngineIdentity {
                 wasmtime: "1.0.0".into(),
@@ -236,8 +282,28 @@ mod tests {
             },
         ];
         for other in others {
-            let fault = Engine::honour(&other, &limits).unwrap_err();
+            let fault = engine.honour(&other).unwrap_err();
             assert!(fault.to_string().contains(&words(&other)), "{fault}");
         }
+    }
+
+    #[test]
+    fn every_rule_is_honoured_up_to_the_newest_one_known() {
+        let engine = Engine::new().unwrap();
+        let rules = |engine: &Engine| -> Vec<u32> {
+            engine.honours().iter().map(|known| known.rules).collect()
+        };
+        let all = rules(&engine);
+        assert!(all.is_sorted_by(|one, next| one < next), "{all:?}");
+        // Whoever raises wasmtime looks at whether it computes as the one before, and says so here.
+        assert_eq!(HONOURED.last().unwrap().0, WASMTIME_VERSION);
+        let [.., before, newest] = engine.honours() else {
+            panic!("no upgrade without two")
+        };
+        let earlier = engine.up_to_rules(before.rules);
+        assert_eq!(rules(&earlier), all[..all.len() - 1]);
+        earlier.honour(before).unwrap();
+        assert!(matches!(earlier.honour(newest), Err(Fault::Engine(_))));
+        assert_eq!(rules(&engine.up_to_rules(0)), all[..1]);
     }
 }

@@ -12,7 +12,7 @@ use crate::store::{Layers, Writes};
 use crate::{Event, Fault};
 
 /// Fuel of any host call, on top of what its bytes cost. About what it takes in time, at one
-/// unit an instruction. Part of the rules: see [`crate::RULES_VERSION`].
+/// unit an instruction. Part of the rules: see [`hostd_protocol::EngineIdentity`].
 const HOST_CALL_FUEL: u64 = 500;
 
 /// Table elements that one instance may have.
@@ -54,6 +54,8 @@ pub(crate) struct Task {
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) fuel_max: u64,
+    /// Whether what the guest is handed costs a unit of fuel a byte.
+    pub(crate) handing_costs: bool,
     pub(crate) reply_bytes_max: usize,
 }
 

@@ -97,7 +97,8 @@ impl Instance {
             Access::Read => self.query,
         };
         let reply_bytes_max = task.reply_bytes_max;
-        self.run(task, |store| {
+        let handed = arguments.iter().map(Vec::len).sum();
+        self.run(task, handed, |store| {
             match function.call(store, (command, arguments))? {
                 (Ok(tokens),) => Ok(reply::assemble(tokens, reply_bytes_max)),
                 (Err(refused),) => Ok(Err(refused.into())),
@@ -108,9 +109,11 @@ impl Instance {
     /// Runs the timer handler.
     pub(crate) fn wake(&mut self, task: Task, id: Vec<u8>) -> Finished {
         let function = self.wake;
-        self.run(task, |store| match function.call(store, (id,))? {
-            (Ok(()),) => Ok(Ok(hostd_protocol::Reply::Ok)),
-            (Err(refused),) => Ok(Err(refused.into())),
+        self.run(task, id.len(), |store| {
+            match function.call(store, (id,))? {
+                (Ok(()),) => Ok(Ok(hostd_protocol::Reply::Ok)),
+                (Err(refused),) => Ok(Err(refused.into())),
+            }
         })
     }
 
@@ -124,7 +127,7 @@ impl Instance {
         next: &mut Option<Vec<u8>>,
     ) -> Finished {
         let function = self.migrate;
-        self.run(task, |store| {
+        self.run(task, cursor.len(), |store| {
             match function.call(store, (from, cursor))? {
                 (Ok(cursor),) => {
                     *next = cursor;
@@ -144,7 +147,7 @@ impl Instance {
         pairs: &mut Vec<GuestPair>,
     ) -> Finished {
         let function = self.migrate_key;
-        self.run(task, |store| {
+        self.run(task, key.len() + value.len(), |store| {
             match function.call(store, (from, key, value))? {
                 (Ok(mut new),) => {
                     pairs.append(&mut new);
@@ -155,15 +158,19 @@ impl Instance {
         })
     }
 
+    /// Makes a call. `handed` are the bytes that the guest gets with it.
     fn run(
         &mut self,
         task: Task,
+        handed: usize,
         call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<Outcome>,
     ) -> Finished {
         let fuel_max = task.fuel_max;
+        // Copying is work too, whether or not the guest looks at what it gets.
+        let handing = if task.handing_costs { handed as u64 } else { 0 };
         self.store.data_mut().scope.task = Some(task);
         self.store
-            .set_fuel(fuel_max)
+            .set_fuel(fuel_max.saturating_sub(handing))
             .expect("the engine consumes fuel");
         self.store.set_hostcall_fuel(LIFTED_BYTES_MAX);
         let result = call(&mut self.store);

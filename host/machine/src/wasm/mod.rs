@@ -6,7 +6,7 @@ mod instance;
 pub(crate) mod types;
 
 pub use engine::Engine;
-pub(crate) use engine::QuerySlot;
+pub(crate) use engine::{QuerySlot, RULES_HANDING_COSTS};
 pub(crate) use host::{HostState, HostStop, Meter, Scope, Task, charge, charge_bytes, metered};
 pub(crate) use instance::{
     Finished, GuestPair, Instance, Stop, ask_description, describe, instantiate, mistyped_exports,

@@ -158,6 +158,7 @@ pub(super) fn logged(view: &View, command: Command) -> Logged {
         }
         Command::Wake => own("", "wake", "timers that are due"),
         Command::Work => own("", "work", "a step of a migration or of tidying up"),
+        Command::Engine { engine } => own("", "engine", format!("rules {}", engine.rules)),
         Command::Plugin { principal, change } => {
             let (what, detail) = change_words(&change);
             own(&principal, what, detail)

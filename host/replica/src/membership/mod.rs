@@ -119,7 +119,7 @@ fn membership(replica: &Replica) -> Membership {
     server.membership_config.membership().clone()
 }
 
-fn is_voter(replica: &Replica, id: NodeId) -> bool {
+pub(crate) fn is_voter(replica: &Replica, id: NodeId) -> bool {
     membership(replica).voter_ids().any(|voter| voter == id)
 }
 

@@ -26,8 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{CommittedLeaderId, Node, Nodes, TypeConfig, Vote};
 
-/// Version of everything in this module. Nodes of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 2;
+/// Version of everything in this module. Nodes of different versions do not talk, so a hostd that is to
+/// take part in a rolling upgrade must keep it: new questions and answers go to the end of their enums.
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Who a node is, told once on each connection in both directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

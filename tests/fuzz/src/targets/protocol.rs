@@ -3,8 +3,8 @@
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{
     Access, Argument, ArgumentKind, ArgumentType, Call, CallError, CommandDescription, Consistency,
-    Failure, FailureCode, Health, Member, MemberChange, NodeStatus, Once, PluginDescription,
-    PluginStatus, Rejection, RejectionCode, Reply, Request, Response, Role,
+    EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus, Once,
+    PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response, Role,
 };
 
 use super::{Target, decoded_as, round_trip, seed};
@@ -189,6 +189,12 @@ fn status() -> NodeStatus {
         applied: 3,
         checkpoint: 4,
         digest: "00".into(),
+        engine: None,
+        honours: vec![EngineIdentity {
+            wasmtime: "1.0.0".into(),
+            target: "x86_64".into(),
+            rules: 1,
+        }],
         data_bytes: 5,
         health: Health::Ok,
         reachable: true,

@@ -11,6 +11,7 @@ mod durability;
 mod elections;
 mod log_matching;
 mod members;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,6 +94,7 @@ impl Default for Invariants {
                 Box::new(checkpoints::Checkpoints::default()),
                 Box::new(divergence::Divergence::default()),
                 Box::new(members::Members::default()),
+                Box::new(rules::Rules::default()),
             ],
             leader: None,
             progress: BTreeMap::new(),

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod demote;
 mod dry_run;
+mod hostd_upgrade;
 mod join;
 mod plugin_limits;
 mod plugin_migrate;
@@ -18,6 +19,7 @@ mod transfer;
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use dry_run::DryRun;
+pub(crate) use hostd_upgrade::{HostdUpgrade, begins_old};
 pub(crate) use plugin_limits::Limits;
 pub(crate) use plugin_migrate::Migrate;
 pub(crate) use plugin_rollback::Rollback;
