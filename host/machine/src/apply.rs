@@ -390,7 +390,8 @@ impl Machine {
                 revision: moment.revision,
                 seed: moment.seed,
             };
-            let called = Called::Timer(timer.id.clone());
+            let recorded = self.recorder.as_ref();
+            let called = recorded.map(|_| Called::Timer(timer.id.clone()));
             let fuel_before = self.system.running.fuel;
             let outcome = self.run(
                 &firing,
@@ -400,8 +401,10 @@ impl Machine {
                 events,
                 |instance, task| instance.wake(task, timer.id),
             )?;
-            let came_to = (&outcome, self.system.running.fuel - fuel_before);
-            self.record_call(&firing, "", Some(&installed), called, came_to);
+            if let Some(called) = called {
+                let came_to = (&outcome, self.system.running.fuel - fuel_before);
+                self.record_call(&firing, "", Some(&installed), called, came_to);
+            }
             if let Err(rejection) = outcome {
                 tracing::warn!(plugin = &*installed.name, %rejection, "a timer's handler was rejected");
             }

@@ -257,6 +257,22 @@ impl Catalogue {
             .map(|installed| (installed.plugin.description(), installed.plugin.digest()))
     }
 
+    /// The plugin that a command's name means, and what that says of the command.
+    pub fn described(
+        &self,
+        plugin: Option<&str>,
+        command: &str,
+    ) -> Option<(&str, &CommandDescription)> {
+        let target = self.resolve(plugin, command).ok()?;
+        Some((&target.installed.name, target.description()))
+    }
+
+    /// The version of a plugin that runs, and the layout of its state.
+    pub fn version(&self, plugin: &str) -> Option<(String, u32)> {
+        let description = self.get(plugin)?.plugin.description();
+        Some((description.version.clone(), description.state_version))
+    }
+
     /// Finds the command that a caller means: `command` of `plugin`, `plugin.command`, or a
     /// command's name alone where only one plugin has it. Case does not matter.
     pub(crate) fn resolve(

@@ -208,22 +208,6 @@ impl View {
         Ok(description)
     }
 
-    /// The plugin that a command's name means, and what that says of the command.
-    pub fn described(
-        &self,
-        plugin: Option<&str>,
-        command: &str,
-    ) -> Option<(&str, &CommandDescription)> {
-        let target = self.catalogue.resolve(plugin, command).ok()?;
-        Some((&target.installed.name, target.description()))
-    }
-
-    /// The version of a plugin that runs, and the layout of its state.
-    pub fn version(&self, plugin: &str) -> Option<(String, u32)> {
-        let description = self.catalogue.get(plugin)?.plugin.description();
-        Some((description.version.clone(), description.state_version))
-    }
-
     /// Runs a read command. Takes as long as the command does, in the caller's thread.
     ///
     /// Random numbers drawn in a query are the same for the same state.

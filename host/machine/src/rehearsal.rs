@@ -9,6 +9,7 @@ use redb::Database;
 
 use crate::Fault;
 use crate::apply::Moment;
+use crate::catalogue::Catalogue;
 use crate::machine::{Applied, Input, Machine, Parts, Position};
 use crate::plugin::{CompileError, Plugin};
 use crate::query::View;
@@ -224,6 +225,11 @@ impl Rehearsal {
                 error.to_string(),
             ))),
         }
+    }
+
+    /// The plugins as they are now.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.machine.catalogue)
     }
 
     /// The state as it is now.

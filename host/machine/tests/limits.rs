@@ -126,7 +126,7 @@ fn the_pool_serves_log_commands_first_and_never_says_that_a_plugin_is_at_fault()
     for rig in &mut rigs {
         rig.call(2, "spin 1").unwrap();
     }
-    let mut full: Vec<Rig> = (0..195).map(|_| rig(vec![hostile()])).collect();
+    let mut full: Vec<Rig> = (0..196).map(|_| rig(vec![hostile()])).collect();
     for rig in &mut full {
         rig.call(2, "spin 1").unwrap();
     }

@@ -80,11 +80,13 @@ pub enum Bug {
     OwnRules,
     /// The cluster goes over to newer rules though not every voter can follow them.
     RulesUnasked,
+    /// Who compares the nodes blames those that are right.
+    BlameTheRight,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 35] = [
+    pub const ALL: [(Bug, &'static str); 36] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -120,6 +122,7 @@ impl Bug {
         (Bug::ActivateLate, "activate-late"),
         (Bug::OwnRules, "own-rules"),
         (Bug::RulesUnasked, "rules-unasked"),
+        (Bug::BlameTheRight, "blame-the-right"),
     ];
 
     /// The bug of a name.

@@ -12,6 +12,28 @@ pub enum WriterMode {
     Task(Pace),
 }
 
+impl WriterMode {
+    /// Does what would hold up everything else, beside it. `None` when that was not to its end: the
+    /// thread died, or the runtime ends.
+    pub(crate) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        match self {
+            Self::Task(_) => Some(work()),
+            Self::Thread => match tokio::task::spawn_blocking(work).await {
+                Ok(done) => Some(done),
+                Err(error) => {
+                    if error.is_panic() {
+                        tracing::error!("a thread of the replica panicked");
+                    }
+                    None
+                }
+            },
+        }
+    }
+}
+
 /// A piece of work whose time a simulator decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {

@@ -12,7 +12,6 @@ use hostd_protocol::{Failure, FailureCode, NodeId};
 use tokio::time::{Instant, timeout_at};
 
 use crate::network::{Ask, Destination, Refusal};
-use crate::pace::WriterMode;
 use crate::replica::Replica;
 
 /// How long those who are not needed for a quorum are waited for.
@@ -135,13 +134,8 @@ impl Replica {
             return Err(own("other versions are being made ready"));
         };
         let compile = move || view.compile(&digest);
-        let compiled = match self.inner().config.mode {
-            WriterMode::Task(_) => compile(),
-            WriterMode::Thread => tokio::task::spawn_blocking(compile)
-                .await
-                .map_err(|_| own("the thread that compiled died"))?,
-        };
-        match compiled {
+        let compiled = self.inner().config.mode.beside(compile).await;
+        match compiled.ok_or_else(|| own("the thread that compiled died"))? {
             Ok(Some(plugin)) => {
                 self.inner().prepared.keep(plugin);
                 Ok(())

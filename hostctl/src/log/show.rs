@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::{connect, output, reply};
 
 /// Lines that are asked for at once.
-const PAGE_LINES: u32 = 1_000;
+const PAGE_LINES: u32 = 10_000;
 
 /// Characters of an argument or a reply that are shown.
 const SHOWN_CHARS: usize = 60;

@@ -42,7 +42,7 @@ pub(crate) struct Upgrade {
     #[arg(long)]
     dry_run: bool,
     /// How many calls a dry run plays, of those that the node can play again
-    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "dry_run")]
+    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "dry_run", value_parser = clap::value_parser!(u32).range(1..))]
     last: u32,
 }
 

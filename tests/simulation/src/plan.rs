@@ -138,6 +138,7 @@ const LATER: &[&dyn Fault] = &[
     &faults::FlipValue,
     &operations::DryRun,
     &operations::HostdUpgrade,
+    &operations::Verify,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

@@ -29,9 +29,9 @@ const LOG_INSTANCES_MAX: u32 = 2 * 2 * PLUGINS_MAX;
 /// Instances for queries, running and idle.
 const QUERY_INSTANCES_MAX: u32 = 64;
 
-/// Instances for a look at plugins that are to be installed: by the log, by this node's start, and to
-/// make a version ready.
-const DESCRIBE_INSTANCES: u32 = 3;
+/// Instances for a look at plugins that are to be installed: by the log, by this node's start, to make a
+/// version ready, and to try one.
+const DESCRIBE_INSTANCES: u32 = 4;
 
 /// Core instances, and tables, that one plugin may consist of.
 const PARTS_MAX: u32 = 16;
@@ -50,6 +50,9 @@ const HONOURED: &[(&str, u32)] = &[("48.0.8", 4), (WASMTIME_VERSION, 5)];
 /// The rules under which bytes handed to a guest cost fuel.
 pub(crate) const RULES_HANDING_COSTS: u32 = 5;
 
+/// A lock by digest of a component.
+type Turns = HashMap<[u8; 32], Arc<Mutex<()>>>;
+
 /// A node's WebAssembly engine and the plugins it has compiled. Clones share them.
 ///
 /// Compiled code is this node's own cache, never state.
@@ -61,7 +64,7 @@ pub struct Engine {
     honours: Arc<[EngineIdentity]>,
     compiled: Arc<Mutex<HashMap<[u8; 32], Weak<Plugin>>>>,
     /// What is being compiled, each with a lock that whoever compiles it holds.
-    compiling: Arc<Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>,
+    compiling: Arc<Mutex<Turns>>,
     /// Places that are left of [`QUERY_INSTANCES_MAX`].
     query_slots: Arc<AtomicUsize>,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hostd_machine::{CallRecord, Called, Change, Subject, View};
+use hostd_machine::{CallRecord, Called, Catalogue, Change, Subject};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{Difference, DryRun, LogLine, Logged, WriteDifference, Written};
 use serde_bytes::ByteBuf;
@@ -44,12 +44,12 @@ pub(super) fn compare(
     let mut available = 0;
     let mut calls: VecDeque<(CallRecord, LogLine)> = VecDeque::new();
     history.play(&mut present, history.last, |_, entry, rehearsal| {
-        let view = rehearsal.view();
+        let plugins = rehearsal.catalogue();
         let (_, records) = apply(rehearsal, entry)?;
         for record in records {
             if record.plugin.as_deref() == Some(&*name) {
                 available += 1;
-                let line = line(&view, entry.log_id.committed_leader_id().term, &record);
+                let line = line(&plugins, entry.log_id.committed_leader_id().term, &record);
                 calls.push_back((record, line));
                 if calls.len() > last {
                     calls.pop_front();
@@ -58,8 +58,8 @@ pub(super) fn compare(
         }
         Ok(true)
     })?;
-    let view = present.view();
-    let Some((running, layout)) = view.version(&name) else {
+    let plugins = present.catalogue();
+    let Some((running, layout)) = plugins.version(&name) else {
         return Err(HistoryError::Absent(format!(
             "no plugin named '{name}' runs; add it with `hostctl plugin install`"
         )));
@@ -108,14 +108,14 @@ pub(super) fn compare(
     let wanted: BTreeSet<Place> = calls.iter().map(|(record, _)| place(record)).collect();
     let mut strangers = Vec::new();
     history.play(&mut candidate, history.last, |_, entry, rehearsal| {
-        let view = rehearsal.view();
+        let plugins = rehearsal.catalogue();
         let (_, records) = apply(rehearsal, entry)?;
         for record in records {
             if wanted.contains(&place(&record)) {
                 others.insert(place(&record), record);
             } else if record.plugin.as_deref() == Some(&*name) && !before(&record, &calls) {
                 let term = entry.log_id.committed_leader_id().term;
-                strangers.push((line(&view, term, &record), record));
+                strangers.push((line(&plugins, term, &record), record));
             }
         }
         Ok(true)
@@ -123,13 +123,13 @@ pub(super) fn compare(
     for (record, line) in calls {
         let other = others.remove(&place(&record));
         told.fuel_candidate += other.as_ref().map_or(0, |other| other.fuel);
-        if let Some(difference) = difference(&view, &record, line, other, told.same_layout) {
+        if let Some(difference) = difference(&plugins, &record, line, other, told.same_layout) {
             note(&mut told, difference);
         }
     }
     for (line, record) in strangers {
         told.fuel_candidate += record.fuel;
-        note(&mut told, only_candidate(&view, line, record));
+        note(&mut told, only_candidate(&plugins, line, record));
     }
     Ok(told)
 }
@@ -149,18 +149,18 @@ fn note(run: &mut DryRun, difference: Difference) {
     }
 }
 
-fn line(view: &View, term: u64, record: &CallRecord) -> LogLine {
+fn line(plugins: &Catalogue, term: u64, record: &CallRecord) -> LogLine {
     let plugin = record.plugin.as_deref();
     let (logged, secret) = match &record.called {
         Called::Command { name, arguments } => (
             call(
-                view,
+                plugins,
                 record.principal.clone(),
                 plugin,
                 name.clone(),
                 arguments.clone(),
             ),
-            takes_secret(view, plugin, name),
+            takes_secret(plugins, plugin, name),
         ),
         Called::Timer(id) => (
             Logged::Own {
@@ -184,7 +184,7 @@ fn line(view: &View, term: u64, record: &CallRecord) -> LogLine {
 
 /// What differs between a call and the same call on the other version.
 fn difference(
-    view: &View,
+    plugins: &Catalogue,
     present: &CallRecord,
     line: LogLine,
     candidate: Option<CallRecord>,
@@ -196,7 +196,7 @@ fn difference(
     if alike {
         return None;
     }
-    let secret = is_secret(view, present);
+    let secret = is_secret(plugins, present);
     let writes = match &candidate {
         _ if secret || !same_layout => Vec::new(),
         Some(other) => write_differences(&present.writes, &other.writes),
@@ -211,10 +211,10 @@ fn difference(
 }
 
 /// A call that takes place on the other version alone: a timer that the version that runs did not set.
-fn only_candidate(view: &View, mut line: LogLine, record: CallRecord) -> Difference {
+fn only_candidate(plugins: &Catalogue, mut line: LogLine, record: CallRecord) -> Difference {
     line.outcome = None;
     line.fuel = None;
-    let secret = is_secret(view, &record);
+    let secret = is_secret(plugins, &record);
     Difference {
         line,
         writes: if secret {
@@ -227,9 +227,9 @@ fn only_candidate(view: &View, mut line: LogLine, record: CallRecord) -> Differe
     }
 }
 
-fn is_secret(view: &View, record: &CallRecord) -> bool {
+fn is_secret(plugins: &Catalogue, record: &CallRecord) -> bool {
     match &record.called {
-        Called::Command { name, .. } => takes_secret(view, record.plugin.as_deref(), name),
+        Called::Command { name, .. } => takes_secret(plugins, record.plugin.as_deref(), name),
         Called::Timer(_) => false,
     }
 }

@@ -254,12 +254,12 @@ impl Replica {
             }
             looked
         };
-        let looked = match self.inner().config.mode {
-            WriterMode::Task(_) => look(),
-            WriterMode::Thread => tokio::task::spawn_blocking(look).await.map_err(|_| {
-                Failure::new(FailureCode::Fault, "the thread that looked back died")
-            })?,
-        };
-        looked.map_err(Failure::from)
+        match self.inner().config.mode.beside(look).await {
+            Some(looked) => looked.map_err(Failure::from),
+            None => Err(Failure::new(
+                FailureCode::Fault,
+                "the thread that looked back died",
+            )),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Log entries as lines for people.
 
-use hostd_machine::{Applied, View};
+use hostd_machine::{Applied, Catalogue};
 use hostd_protocol::{
     Command, Entry, LogLine, LogPage, Logged, Outcome, PluginChange, Reply, TimeNs,
 };
@@ -10,7 +10,7 @@ use super::{Content, History, HistoryError, apply, content};
 use crate::types::LogEntry;
 
 /// Bytes of lines from which a page ends.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 8 << 20;
 /// Bytes of an argument, or of a reply, that are shown.
 const SHOWN_BYTES: usize = 1 << 10;
 
@@ -46,7 +46,7 @@ pub(super) fn page(
     let start = from.max(first);
     let mut goes_on = true;
     // What the checkpoint includes is told as it was logged.
-    let before = rehearsal.view();
+    let before = rehearsal.catalogue();
     if let Some(checkpoint) = position.filter(|checkpoint| start <= *checkpoint) {
         history.walk(start, checkpoint.min(history.last), |entry| {
             goes_on = take(entry, lines(entry, &before, None)?);
@@ -56,10 +56,10 @@ pub(super) fn page(
     if goes_on {
         history.play(&mut rehearsal, history.last, |_, entry, rehearsal| {
             // Which plugin a name means depends on the plugins at that time.
-            let seen = (entry.log_id.index() >= start).then(|| rehearsal.view());
+            let seen = (entry.log_id.index() >= start).then(|| rehearsal.catalogue());
             let (applied, _) = apply(rehearsal, entry)?;
             match seen {
-                Some(view) => Ok(take(entry, lines(entry, &view, Some(applied))?)),
+                Some(plugins) => Ok(take(entry, lines(entry, &plugins, Some(applied))?)),
                 None => Ok(true),
             }
         })?;
@@ -70,7 +70,7 @@ pub(super) fn page(
 /// The lines of one entry.
 fn lines(
     entry: &LogEntry,
-    view: &View,
+    plugins: &Catalogue,
     applied: Option<Applied>,
 ) -> Result<Vec<LogLine>, HistoryError> {
     let line = |offset: u32, time: Option<TimeNs>, logged: Logged| LogLine {
@@ -110,14 +110,14 @@ fn lines(
                 .into_iter()
                 .enumerate()
                 .map(|(offset, command)| {
-                    let secret = holds_secret(view, &command);
+                    let secret = holds_secret(plugins, &command);
                     let time = batch.time + offset as u64;
                     LogLine {
                         outcome: outcomes
                             .next()
                             .map(|outcome| shown_outcome(outcome, secret)),
                         fuel: fuel.next(),
-                        ..line(offset as u32, Some(time), logged(view, command))
+                        ..line(offset as u32, Some(time), logged(plugins, command))
                     }
                 })
                 .collect()
@@ -134,7 +134,7 @@ fn own(principal: &str, what: &str, detail: impl Into<String>) -> Logged {
 }
 
 /// A command, with what is secret left out.
-pub(super) fn logged(view: &View, command: Command) -> Logged {
+pub(super) fn logged(plugins: &Catalogue, command: Command) -> Logged {
     match command {
         Command::Call {
             principal,
@@ -142,7 +142,7 @@ pub(super) fn logged(view: &View, command: Command) -> Logged {
             command,
             arguments,
             ..
-        } => call(view, principal, plugin.as_deref(), command, arguments),
+        } => call(plugins, principal, plugin.as_deref(), command, arguments),
         Command::Found { cluster, .. } => own("", "found", format!("cluster {cluster}")),
         Command::Install {
             principal,
@@ -168,13 +168,13 @@ pub(super) fn logged(view: &View, command: Command) -> Logged {
 
 /// A call, with what is secret left out.
 pub(super) fn call(
-    view: &View,
+    plugins: &Catalogue,
     principal: String,
     plugin: Option<&str>,
     command: String,
     arguments: Vec<ByteBuf>,
 ) -> Logged {
-    let described = view.described(plugin, &command);
+    let described = plugins.described(plugin, &command);
     let secrets = match &described {
         Some((_, description)) => description.secrets(&arguments),
         // What nobody described could be anything.
@@ -196,17 +196,18 @@ pub(super) fn call(
 }
 
 /// Whether a secret goes into this command. What comes of it may tell the secret.
-fn holds_secret(view: &View, command: &Command) -> bool {
+fn holds_secret(plugins: &Catalogue, command: &Command) -> bool {
     match command {
         Command::Call {
             plugin, command, ..
-        } => takes_secret(view, plugin.as_deref(), command),
+        } => takes_secret(plugins, plugin.as_deref(), command),
         _ => false,
     }
 }
 
-pub(super) fn takes_secret(view: &View, plugin: Option<&str>, command: &str) -> bool {
-    view.described(plugin, command)
+pub(super) fn takes_secret(plugins: &Catalogue, plugin: Option<&str>, command: &str) -> bool {
+    plugins
+        .described(plugin, command)
         .is_some_and(|(_, description)| {
             description.arguments.iter().any(|argument| argument.secret)
         })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostd_machine::Sum;
+use hostd_planted::{self as planted, Bug};
 use hostd_protocol::NodeId;
 
 /// What the sums of the members say.
@@ -20,6 +21,7 @@ pub(super) struct Judgement {
 /// not: two of five that agree may be the wrong ones.
 pub(super) fn judge(told: Vec<(NodeId, Sum)>, members: usize) -> Judgement {
     let mut groups: BTreeMap<[u8; 32], BTreeSet<NodeId>> = BTreeMap::new();
+    let everybody: BTreeSet<NodeId> = told.iter().map(|(id, _)| *id).collect();
     for (id, sum) in told {
         groups.entry(sum.digest).or_default().insert(id);
     }
@@ -34,7 +36,9 @@ pub(super) fn judge(told: Vec<(NodeId, Sum)>, members: usize) -> Judgement {
     Judgement {
         majority,
         reference: largest.first().copied(),
-        right: if majority || alone {
+        right: if planted::active(Bug::BlameTheRight) && !alone {
+            &everybody - &largest
+        } else if majority || alone {
             largest
         } else {
             BTreeSet::new()

@@ -168,8 +168,9 @@ impl Replica {
     /// What this node calls the plugins. Without a name there is still the number.
     async fn names(&self) -> Names {
         let audit = self.inner().audits.audit.clone();
-        let names = self.beside(move || audit.latest()?.names()).await;
-        names.ok().and_then(Result::ok).unwrap_or_default()
+        let names = move || audit.latest()?.names();
+        let names = self.inner().config.mode.beside(names).await;
+        names.and_then(Result::ok).unwrap_or_default()
     }
 }
 

@@ -12,7 +12,6 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::{
     network::{Refusal, Tell},
-    pace::WriterMode,
     replica::Replica,
 };
 
@@ -107,11 +106,15 @@ impl Replica {
         let Ok(_turn) = timeout_at(deadline, audits.reading.lock()).await else {
             return Err(late("it reads its rows for somebody else"));
         };
-        let answer = self.beside(move || rows.answer(&question));
+        let answer = self
+            .inner()
+            .config
+            .mode
+            .beside(move || rows.answer(&question));
         match timeout_at(deadline, answer).await {
-            Ok(Ok(Ok(answer))) => Ok(Tell::Rows(Box::new(answer))),
-            Ok(Ok(Err(fault))) => Ok(Tell::Damaged(fault.to_string())),
-            Ok(Err(refusal)) => Err(refusal),
+            Ok(Some(Ok(answer))) => Ok(Tell::Rows(Box::new(answer))),
+            Ok(Some(Err(fault))) => Ok(Tell::Damaged(fault.to_string())),
+            Ok(None) => Err(late("the thread that read died")),
             Err(_) => Err(late("it has not read all its rows in time")),
         }
     }
@@ -128,19 +131,6 @@ impl Replica {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(late("it is stopping")),
             Err(_) => Err(late("it has not reached the checkpoint in time")),
-        }
-    }
-
-    /// Does what takes long beside everything else.
-    pub(super) async fn beside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        match self.inner().config.mode {
-            WriterMode::Task(_) => Ok(work()),
-            WriterMode::Thread => tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|_| late("the thread that read died")),
         }
     }
 }

@@ -65,7 +65,12 @@ pub(crate) struct Invariants {
     logs: BTreeMap<u64, Extent>,
     /// Nodes that know of themselves, as they are now, that they vote.
     voting: BTreeSet<u64>,
+    /// By checkpoint and node, the beginning of the digest that it told last.
+    digests: BTreeMap<(u64, u64), u64>,
 }
+
+/// Digests that are remembered.
+const DIGESTS: usize = 1_000;
 
 /// What a node's log may hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,6 +105,7 @@ impl Default for Invariants {
             progress: BTreeMap::new(),
             logs: BTreeMap::new(),
             voting: BTreeSet::new(),
+            digests: BTreeMap::new(),
         }
     }
 }
@@ -173,6 +179,11 @@ impl Invariants {
         self.logs.get(&node).map_or(0, |log| log.last)
     }
 
+    /// The beginning of the digest that a node told at a checkpoint.
+    pub(crate) fn digest(&self, node: u64, checkpoint: u64) -> Option<u64> {
+        self.digests.get(&(checkpoint, node)).copied()
+    }
+
     /// A node told something.
     pub(crate) fn observe(&mut self, observation: &Observation) -> Result<(), Violation> {
         if observation.what == "leads" {
@@ -188,6 +199,13 @@ impl Invariants {
             "checkpoint" => progress.1 = index,
             "installed" => *progress = (index, index),
             _ => {}
+        }
+        if let "checkpoint" | "installed" = observation.what.as_str() {
+            let digest = observation.number("digest");
+            self.digests.insert((index, observation.node), digest);
+            while self.digests.len() > DIGESTS {
+                self.digests.pop_first();
+            }
         }
         let log = self.logs.entry(observation.node).or_default();
         match observation.what.as_str() {

@@ -16,6 +16,7 @@ mod reseed;
 mod restart;
 mod snapshot;
 mod transfer;
+mod verify;
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use dry_run::DryRun;
@@ -27,6 +28,7 @@ pub(crate) use plugin_upgrade::Upgrade;
 pub(crate) use replace::replace;
 pub(crate) use reseed::{Reseed, mend, watch};
 pub(crate) use snapshot::Snapshot;
+pub(crate) use verify::Verify;
 
 use crate::faults::Fault;
 
