@@ -1,12 +1,12 @@
 //! `hostctl call`.
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt;
 
-use crate::args::{Format, Global, Read};
+use crate::args::{Global, Read};
 use crate::exit::Exit;
-use crate::{connect, output, reply};
+use crate::{connect, reply};
 use hostd_client::CallOptions;
 
 #[derive(Debug, clap::Args)]
@@ -68,13 +68,5 @@ pub(crate) async fn run(global: &Global, call: Call) -> Result<(), Exit> {
     // Before the answer is looked at: an error ends the program, the connection likewise.
     client.close().await;
     let answer = answer?;
-    match global.output {
-        Format::Json => output::json(&reply::to_json(&answer))?,
-        Format::Text => {
-            let mut out = output::stdout();
-            reply::write_text(&answer, &mut out)?;
-            out.flush()?;
-        }
-    }
-    Ok(())
+    Ok(reply::print(&answer, global.output)?)
 }

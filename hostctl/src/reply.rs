@@ -7,8 +7,23 @@ use base64::engine::general_purpose::STANDARD;
 use hostd_protocol::Reply;
 use serde_json::{Map, Value, json};
 
+use crate::args::Format;
+use crate::output;
+
+/// Prints a reply in the form that was asked for.
+pub(crate) fn print(reply: &Reply, format: Format) -> io::Result<()> {
+    match format {
+        Format::Json => output::json(&to_json(reply)),
+        Format::Text => {
+            let mut out = output::stdout();
+            write_text(reply, &mut out)?;
+            out.flush()
+        }
+    }
+}
+
 /// Writes a reply for people: the bare value, an array one item a line, nothing for nil.
-pub(crate) fn write_text(reply: &Reply, out: &mut impl Write) -> io::Result<()> {
+fn write_text(reply: &Reply, out: &mut impl Write) -> io::Result<()> {
     match reply {
         Reply::Nil => Ok(()),
         other => write_lines(other, 0, out),

@@ -31,14 +31,12 @@ mod component;
 mod disk;
 mod host;
 mod script;
-mod show;
 mod words;
 
 pub use component::component;
 pub use host::{Event, Host};
-pub use hostd_protocol::{Rejection, RejectionCode, Reply};
+pub use hostd_protocol::{Rejection, RejectionCode, Reply, show};
 pub use script::{Transcript, run_script, run_scripts, scripts_in};
-pub use show::show;
 
 /// A [`Host`] with this crate's plugin, as `cargo test` sees the crate: built once in a process.
 #[macro_export]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Limits, Outcome, PluginChange, Rejection, RejectionCode, Reply};
+use hostd_protocol::{Activated, Limits, Outcome, PluginChange, Rejection, RejectionCode, Reply};
 
 use crate::Fault;
 use crate::apply::Moment;
@@ -383,18 +383,13 @@ impl Machine {
     /// What became of an activation, for people and programs.
     fn told(&self, what: &str, plugin: &Plugin) -> Reply {
         let description = plugin.description();
-        let text = |text: &str| Reply::Text(text.to_owned());
-        let mut pairs = vec![
-            (text("result"), text(what)),
-            (text("plugin"), text(&description.name)),
-            (text("version"), text(&description.version)),
-        ];
-        let shared = self.catalogue.shared_names(plugin);
-        if !shared.is_empty() {
-            let names = shared.iter().map(|name| text(name)).collect();
-            pairs.push((text("shared"), Reply::Array(names)));
+        Activated {
+            result: what.to_owned(),
+            plugin: description.name.clone(),
+            version: description.version.clone(),
+            shared: self.catalogue.shared_names(plugin),
         }
-        Reply::Map(pairs)
+        .into()
     }
 }
 

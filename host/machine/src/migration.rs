@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Access, FailedMigration, Outcome, Rejection, Reply, TimeNs};
+use hostd_protocol::{Access, FailedMigration, Outcome, Rejection, Reply, TimeNs, hex};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
@@ -521,8 +521,4 @@ fn bytes(rows: &[Pair]) -> usize {
     rows.iter()
         .map(|(key, value)| key.len() + 5 + value.len())
         .sum()
-}
-
-pub(crate) fn hex(digest: &[u8; 32]) -> String {
-    blake3::Hash::from_bytes(*digest).to_hex().to_string()
 }

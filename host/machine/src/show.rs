@@ -1,8 +1,8 @@
 //! The plugins as users see them.
 
-use hostd_protocol::{MigrationInfo, PluginInfo, VersionInfo};
+use hostd_protocol::{MigrationInfo, PluginInfo, VersionInfo, hex};
 
-use crate::migration::{Phase, hex};
+use crate::migration::Phase;
 use crate::query::View;
 
 /// Every plugin, sorted by name, with those that were removed and whose state is kept.
@@ -17,7 +17,7 @@ pub(crate) fn plugins(view: &View) -> Vec<PluginInfo> {
             PluginInfo {
                 name: name.to_owned(),
                 description: running.map(|installed| installed.plugin.description().clone()),
-                digest: record.active.as_ref().map(hex),
+                digest: record.active.as_ref().map(|digest| hex(digest)),
                 state_version: record.state_version,
                 keys: usage(record.space).keys,
                 data_bytes: usage(record.space).bytes,

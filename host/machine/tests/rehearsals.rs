@@ -149,7 +149,12 @@ fn another_version_takes_over_in_a_rehearsal_alone() {
                 .unwrap(),
             Ok(Reply::Integer(11))
         );
-        let running = opened.views().latest().version("tally").unwrap();
+        let running = opened
+            .views()
+            .latest()
+            .catalogue()
+            .version("tally")
+            .unwrap();
         assert_eq!(running.0, "1.0.0");
     }
     let mut rehearsal = opened.rehearsals().begin(u64::MAX).unwrap();

@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod plugin;
 pub mod reply;
 pub mod request;
+pub mod show;
 pub mod status;
 pub mod verify;
 
@@ -29,10 +30,12 @@ pub use history::{Difference, DryRun, LogLine, LogPage, Logged, WriteDifference,
 pub use limits::{LimitInfo, Limits};
 pub use outcome::{Outcome, Rejection, RejectionCode};
 pub use plugin::{
-    FailedMigration, MigrationInfo, PluginChange, PluginInfo, UPLOAD_CHUNK_BYTES, VersionInfo,
+    Activated, FailedMigration, MigrationInfo, PluginChange, PluginInfo, UPLOAD_CHUNK_BYTES,
+    VersionInfo,
 };
 pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
+pub use show::{hex, show, show_bytes};
 pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
 pub use verify::{DifferenceKind, KeyDifference, Verdict, Verified, VerifiedNode};
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PluginDescription, TimeNs};
+use crate::{PluginDescription, Reply, TimeNs};
 
 /// Size of the pieces in which a component is uploaded.
 pub const UPLOAD_CHUNK_BYTES: usize = 256 << 10;
@@ -58,6 +58,70 @@ pub enum PluginChange {
         /// The digest that it came under.
         digest: [u8; 32],
     },
+}
+
+/// What became of an activation. Its reply is a map, so that clients of any kind can read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activated {
+    /// `installed`, `upgraded`, `rolled-back`, `migrating`, `unchanged`.
+    pub result: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The version that runs, or that the state is migrated to.
+    pub version: String,
+    /// Its commands whose bare names another plugin has too.
+    pub shared: Vec<String>,
+}
+
+impl From<Activated> for Reply {
+    fn from(activated: Activated) -> Self {
+        let Activated {
+            result,
+            plugin,
+            version,
+            shared,
+        } = activated;
+        let text = |name: &str| Self::Text(name.to_owned());
+        let mut pairs = vec![
+            (text("result"), Self::Text(result)),
+            (text("plugin"), Self::Text(plugin)),
+            (text("version"), Self::Text(version)),
+        ];
+        if !shared.is_empty() {
+            let names = shared.into_iter().map(Self::Text).collect();
+            pairs.push((text("shared"), Self::Array(names)));
+        }
+        Self::Map(pairs)
+    }
+}
+
+/// What is missing stays empty.
+impl From<&Reply> for Activated {
+    fn from(reply: &Reply) -> Self {
+        let mut activated = Self::default();
+        let Reply::Map(pairs) = reply else {
+            return activated;
+        };
+        for pair in pairs {
+            match pair {
+                (Reply::Text(name), Reply::Text(value)) => match name.as_str() {
+                    "result" => activated.result.clone_from(value),
+                    "plugin" => activated.plugin.clone_from(value),
+                    "version" => activated.version.clone_from(value),
+                    _ => {}
+                },
+                (Reply::Text(name), Reply::Array(names)) if name == "shared" => {
+                    let names = names.iter().filter_map(|name| match name {
+                        Reply::Text(name) => Some(name.clone()),
+                        _ => None,
+                    });
+                    activated.shared = names.collect();
+                }
+                _ => {}
+            }
+        }
+        activated
+    }
 }
 
 /// A plugin as `hostctl plugin show` has it.

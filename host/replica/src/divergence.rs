@@ -9,7 +9,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hostd_protocol::entry::CheckpointDigest;
+use hostd_protocol::{entry::CheckpointDigest, hex};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     membership,
     network::{Ask, Destination, Tell},
     replica::Replica,
-    status::hex,
 };
 
 /// How long a checkpoint is held up for the voters' reports on the one before.

@@ -1,8 +1,8 @@
 //! What a node tells about itself.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::collections::BTreeSet;
 
-use hostd_protocol::{Health, Member, NodeId, NodeStatus, PluginStatus, Role};
+use hostd_protocol::{Health, Member, NodeId, NodeStatus, PluginStatus, Role, hex};
 use openraft::{ServerState, async_runtime::WatchReceiver};
 
 use crate::{
@@ -177,11 +177,4 @@ fn unreachable_status(id: NodeId, node: &Node) -> NodeStatus {
         reachable: false,
         plugins: Vec::new(),
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
 }

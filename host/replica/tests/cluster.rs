@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hostd_protocol::{Failure, FailureCode, MemberChange, NodeId, Role};
 use hostd_replica::{
@@ -10,64 +10,10 @@ use hostd_replica::{
     network::{Ask, Destination, Tell, Transport as _},
 };
 use support::{
-    config, directory_of, equal_states, memory::Hub, open, soon, ticket, ticket_by, until,
-    until_voters,
+    cluster::{Cluster, address, join},
+    config, directory_of, equal_states, open, soon, ticket, ticket_by, until, until_voters,
 };
 use tokio::time::Instant;
-
-struct Cluster {
-    hub: Hub,
-    root: tempfile::TempDir,
-}
-
-fn address(id: NodeId) -> String {
-    format!("node-{id}:1")
-}
-
-impl Cluster {
-    fn new() -> Self {
-        Self {
-            hub: Hub::default(),
-            root: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    async fn start(&self, id: NodeId) -> Replica {
-        self.start_in(id, &directory_of(self.root.path(), id)).await
-    }
-
-    async fn start_in(&self, id: NodeId, directory: &Path) -> Replica {
-        let transport = Arc::new(self.hub.transport(id, &address(id)));
-        open(config(id, &address(id), directory), directory, transport)
-            .await
-            .unwrap()
-    }
-
-    /// Starts a node and lets it join through node 1.
-    async fn join(&self, id: NodeId) -> Replica {
-        let replica = self.start(id).await;
-        replica.form(join(&[1], false)).await.unwrap();
-        replica
-    }
-
-    async fn three(&self) -> [Replica; 3] {
-        let first = self.start(1).await;
-        first.form(Formation::Alone).await.unwrap();
-        let second = self.join(2).await;
-        let third = self.join(3).await;
-        for replica in [&first, &second, &third] {
-            until_voters(replica, 3).await;
-        }
-        [first, second, third]
-    }
-}
-
-fn join(through: &[NodeId], learner: bool) -> Formation {
-    Formation::Join {
-        through: through.iter().map(|id| address(*id)).collect(),
-        learner,
-    }
-}
 
 async fn leader_of<'a>(replicas: &[&'a Replica]) -> &'a Replica {
     let deadline = soon();
@@ -320,7 +266,7 @@ async fn a_node_that_forgot_its_promises_is_refused() {
     ticket(&replicas[0]).await.unwrap();
     replicas[2].shutdown().await;
     let empty = tempfile::tempdir().unwrap();
-    let forgetful = cluster.start_in(3, empty.path()).await;
+    let forgetful = cluster.start_in(3, empty.path(), false).await;
     // In the membership of the others there is still the old node 3.
     let refused =
         tokio::time::timeout(Duration::from_secs(2), forgetful.form(join(&[1, 2], false)));

@@ -2,69 +2,35 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use hostd_machine::{Input, Machine, Position};
 use hostd_protocol::{Batch, Command, Entry, FailureCode, Health, MemberChange, NodeId};
-use hostd_replica::{Formation, Replica, open_database};
+use hostd_replica::{Replica, open_database};
 use support::{
-    config, directory_of, engine, equal_states, memory::Hub, open, soon, ticket, until,
-    until_voters,
+    cluster::Cluster, directory_of, engine, equal_states, soon, ticket, until, until_voters,
 };
 
-struct Cluster {
-    hub: Hub,
-    root: tempfile::TempDir,
-}
+/// Three nodes, of which node 3 has another state than the log says: as if its machine had
+/// counted differently.
+async fn with_wrong_node_3() -> (Cluster, [Replica; 3]) {
+    let cluster = Cluster::new();
+    let [first, second, third] = cluster.three().await;
+    equal_states(&[&first, &second, &third]).await;
+    let status = first.status(false).await.remove(0);
+    third.shutdown().await;
+    drop(third);
 
-impl Cluster {
-    async fn start(&self, id: NodeId) -> Replica {
-        let directory = directory_of(self.root.path(), id);
-        let address = format!("node-{id}:1");
-        let transport = Arc::new(self.hub.transport(id, &address));
-        open(config(id, &address, &directory), &directory, transport)
-            .await
-            .unwrap()
-    }
-
-    /// Three nodes, of which node 3 has another state than the log says: as if its machine had
-    /// counted differently.
-    async fn with_wrong_node_3() -> (Self, [Replica; 3]) {
-        let cluster = Self {
-            hub: Hub::default(),
-            root: tempfile::tempdir().unwrap(),
-        };
-        let first = cluster.start(1).await;
-        first.form(Formation::Alone).await.unwrap();
-        let mut others = Vec::new();
-        for id in [2, 3] {
-            let replica = cluster.start(id).await;
-            let through = vec!["node-1:1".to_owned()];
-            let learner = false;
-            replica
-                .form(Formation::Join { through, learner })
-                .await
-                .unwrap();
-            others.push(replica);
-        }
-        let (third, second) = (others.remove(1), others.remove(0));
-        until_voters(&first, 3).await;
-        equal_states(&[&first, &second, &third]).await;
-        let status = first.status(false).await.remove(0);
-        third.shutdown().await;
-        drop(third);
-
-        ticket(&first).await.unwrap();
-        equal_states(&[&first, &second]).await;
-        assert_eq!(
-            first.status(false).await[0].checkpoint,
-            status.checkpoint + 2,
-            "something else was logged"
-        );
-        count_twice(&directory_of(cluster.root.path(), 3), status.term);
-        let third = cluster.start(3).await;
-        (cluster, [first, second, third])
-    }
+    ticket(&first).await.unwrap();
+    equal_states(&[&first, &second]).await;
+    assert_eq!(
+        first.status(false).await[0].checkpoint,
+        status.checkpoint + 2,
+        "something else was logged"
+    );
+    count_twice(&directory_of(cluster.root.path(), 3), status.term);
+    let third = cluster.start(3).await;
+    (cluster, [first, second, third])
 }
 
 /// Continues a stopped node's state with two commands where the cluster's log has one.
@@ -109,7 +75,7 @@ async fn lead(replica: &Replica, id: NodeId) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_in_the_minority_serves_no_reads_and_never_leads() {
-    let (cluster, [first, second, third]) = Cluster::with_wrong_node_3().await;
+    let (cluster, [first, second, third]) = with_wrong_node_3().await;
     lead(&second, 2).await;
     first.checkpoint(soon()).await.unwrap();
     until("node 3 is quarantined", async || third.quarantined()).await;
@@ -142,7 +108,7 @@ async fn a_follower_in_the_minority_serves_no_reads_and_never_leads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_in_the_minority_steps_down_and_the_majority_serves() {
-    let (_cluster, [first, second, third]) = Cluster::with_wrong_node_3().await;
+    let (_cluster, [first, second, third]) = with_wrong_node_3().await;
     lead(&first, 3).await;
     // Whatever becomes of this one: the leader finds out.
     drop(third.checkpoint(soon()).await);

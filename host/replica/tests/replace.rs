@@ -2,70 +2,22 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use hostd_protocol::{MemberChange, NodeId};
-use hostd_replica::{Formation, Replica};
+use hostd_replica::Replica;
 use support::{
-    config, directory_of, equal_states, memory::Hub, open, soon, ticket, ticket_by, until,
-    until_voters,
+    cluster::{Cluster, address, join},
+    directory_of, equal_states, soon, ticket, ticket_by, until, until_voters,
 };
 use tokio::time::Instant;
 
-struct Cluster {
-    hub: Hub,
-    root: tempfile::TempDir,
-}
-
-fn address(id: NodeId) -> String {
-    format!("node-{id}:1")
-}
-
-fn through(ids: &[NodeId]) -> Formation {
-    Formation::Join {
-        through: ids.iter().map(|id| address(*id)).collect(),
-        learner: false,
-    }
-}
-
-impl Cluster {
-    async fn start_in(&self, id: NodeId, directory: &Path, replaces: bool) -> Replica {
-        let mut settings = config(id, &address(id), directory);
-        settings.replaces = replaces;
-        let transport = Arc::new(self.hub.transport(id, &address(id)));
-        open(settings, directory, transport).await.unwrap()
-    }
-
-    async fn start(&self, id: NodeId) -> Replica {
-        let directory = directory_of(self.root.path(), id);
-        self.start_in(id, &directory, false).await
-    }
-
-    /// A node with this number whose directory is empty.
-    async fn start_anew(&self, id: NodeId) -> Replica {
-        let directory = directory_of(self.root.path(), id);
-        std::fs::rename(&directory, directory.with_extension("aside")).unwrap();
-        let directory = directory_of(self.root.path(), id);
-        self.start_in(id, &directory, true).await
-    }
-
-    async fn three() -> (Self, [Replica; 3]) {
-        support::log_to_stderr();
-        let cluster = Self {
-            hub: Hub::default(),
-            root: tempfile::tempdir().unwrap(),
-        };
-        let first = cluster.start(1).await;
-        first.form(Formation::Alone).await.unwrap();
-        let second = cluster.start(2).await;
-        second.form(through(&[1])).await.unwrap();
-        let third = cluster.start(3).await;
-        third.form(through(&[1])).await.unwrap();
-        for replica in [&first, &second, &third] {
-            until_voters(replica, 3).await;
-        }
-        (cluster, [first, second, third])
-    }
+/// A node with this number whose directory is empty.
+async fn start_anew(cluster: &Cluster, id: NodeId) -> Replica {
+    let directory = directory_of(cluster.root.path(), id);
+    std::fs::rename(&directory, directory.with_extension("aside")).unwrap();
+    let directory = directory_of(cluster.root.path(), id);
+    cluster.start_in(id, &directory, true).await
 }
 
 async fn stop(replica: Replica) {
@@ -84,13 +36,14 @@ async fn lead(replica: &Replica, by: &Replica) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_lost_its_data_comes_back_under_its_number() {
-    let (cluster, [first, second, third]) = Cluster::three().await;
+    let cluster = Cluster::new();
+    let [first, second, third] = cluster.three().await;
     let before = ticket(&first).await.unwrap();
     // Whether it led or not.
     lead(&third, &first).await;
     stop(third).await;
-    let third = cluster.start_anew(3).await;
-    third.form(through(&[1, 2])).await.unwrap();
+    let third = start_anew(&cluster, 3).await;
+    third.form(join(&[1, 2], false)).await.unwrap();
     until_voters(&third, 3).await;
     assert!(ticket(&third).await.unwrap() > before);
     equal_states(&[&first, &second, &third]).await;
@@ -98,24 +51,25 @@ async fn a_member_that_lost_its_data_comes_back_under_its_number() {
     // It is the member now: it needs no flag any more, and the others agree on that.
     stop(third).await;
     let third = cluster.start(3).await;
-    third.form(through(&[1, 2])).await.unwrap();
+    third.form(join(&[1, 2], false)).await.unwrap();
     equal_states(&[&first, &second, &third]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_that_lost_its_data_stays_a_learner() {
-    let (cluster, [first, second, third]) = Cluster::three().await;
+    let cluster = Cluster::new();
+    let [first, second, third] = cluster.three().await;
     first
         .change_membership(MemberChange::Demote(3), soon())
         .await
         .unwrap();
     stop(third).await;
-    let third = cluster.start_anew(3).await;
-    third.form(through(&[1, 2])).await.unwrap();
+    let third = start_anew(&cluster, 3).await;
+    third.form(join(&[1, 2], false)).await.unwrap();
     equal_states(&[&first, &second, &third]).await;
     // Learners that are to vote become voters in the order of their numbers.
     let fourth = cluster.start(4).await;
-    fourth.form(through(&[1])).await.unwrap();
+    fourth.form(join(&[1], false)).await.unwrap();
     let votes = |id| {
         let members = first.members();
         members.iter().any(|node| node.id == id && node.voter)
@@ -126,14 +80,15 @@ async fn a_learner_that_lost_its_data_stays_a_learner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_of_the_others_it_waits_and_votes_for_nothing() {
-    let (cluster, [first, second, third]) = Cluster::three().await;
+    let cluster = Cluster::new();
+    let [first, second, third] = cluster.three().await;
     ticket(&first).await.unwrap();
     stop(second).await;
     stop(third).await;
-    let third = cluster.start_anew(3).await;
+    let third = start_anew(&cluster, 3).await;
     let forming = tokio::spawn({
         let third = third.clone();
-        async move { third.form(through(&[1, 2])).await }
+        async move { third.form(join(&[1, 2], false)).await }
     });
     // With the vote that is gone, node 1 would have a majority.
     let within = Instant::now() + Duration::from_secs(3);
@@ -149,9 +104,10 @@ async fn without_a_majority_of_the_others_it_waits_and_votes_for_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_away_learns_from_a_leader_that_was_replaced_meanwhile() {
-    let (cluster, [first, second, third]) = Cluster::three().await;
+    let cluster = Cluster::new();
+    let [first, second, third] = cluster.three().await;
     let fourth = cluster.start(4).await;
-    fourth.form(through(&[1])).await.unwrap();
+    fourth.form(join(&[1], false)).await.unwrap();
     until_voters(&fourth, 4).await;
     // A learner, so that the others are a majority while both are away.
     first
@@ -160,8 +116,8 @@ async fn a_node_that_was_away_learns_from_a_leader_that_was_replaced_meanwhile()
         .unwrap();
     stop(fourth).await;
     stop(third).await;
-    let third = cluster.start_anew(3).await;
-    third.form(through(&[1, 2])).await.unwrap();
+    let third = start_anew(&cluster, 3).await;
+    third.form(join(&[1, 2], false)).await.unwrap();
     until("the one that came back votes", async || {
         let members = first.members();
         members.iter().filter(|member| member.voter).count() == 3
@@ -178,7 +134,8 @@ async fn a_node_that_was_away_learns_from_a_leader_that_was_replaced_meanwhile()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whether_a_member_was_removed_is_asked_of_the_others() {
-    let (cluster, [first, second, third]) = Cluster::three().await;
+    let cluster = Cluster::new();
+    let [first, second, third] = cluster.three().await;
     assert!(!third.is_removed(vec![address(1), address(2)]).await);
     stop(third).await;
     first
@@ -192,8 +149,8 @@ async fn whether_a_member_was_removed_is_asked_of_the_others() {
     .await;
     assert!(!first.is_removed(vec![address(3)]).await);
     stop(third).await;
-    let third = cluster.start_anew(3).await;
-    third.form(through(&[1, 2])).await.unwrap();
+    let third = start_anew(&cluster, 3).await;
+    third.form(join(&[1, 2], false)).await.unwrap();
     until_voters(&third, 3).await;
     equal_states(&[&first, &second, &third]).await;
 }

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{Format, Global, node_id};
 use crate::exit::Exit;
-use crate::{output, reply};
+use crate::reply;
 
 /// Native stack for guest code: what a node's own threads have.
 const STACK_BYTES: usize = 16 << 20;
@@ -142,15 +142,7 @@ fn ask(
         .query(plugin, command, &arguments, Budget::Full)
         .map_err(|fault| Exit::Failed(fault.to_string()))?;
     let answer = outcome.map_err(|rejection| Exit::Call(CallError::from(rejection)))?;
-    match global.output {
-        Format::Json => output::json(&reply::to_json(&answer))?,
-        Format::Text => {
-            let mut out = output::stdout();
-            reply::write_text(&answer, &mut out)?;
-            out.flush()?;
-        }
-    }
-    Ok(())
+    Ok(reply::print(&answer, global.output)?)
 }
 
 /// The directory of one node, and its number.

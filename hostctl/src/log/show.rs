@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use hostd_client::Client;
-use hostd_protocol::{LogLine, LogPage, Logged, Outcome, TimeNs};
+use hostd_protocol::{LogLine, LogPage, Logged, Outcome, TimeNs, show_bytes};
 use serde_json::{Value, json};
 
 use crate::args::{Format, Global};
@@ -153,18 +153,7 @@ pub(crate) fn outcome_words(outcome: &Outcome) -> String {
 }
 
 pub(crate) fn bytes_words(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text)
-            if !text.is_empty()
-                && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"') =>
-        {
-            shortened(text)
-        }
-        Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => {
-            shortened(&json!(text).to_string())
-        }
-        _ => shortened(&bytes.escape_ascii().to_string()),
-    }
+    shortened(&show_bytes(bytes))
 }
 
 fn shortened(text: &str) -> String {

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hostd_client::{Client, Reply};
-use hostd_protocol::{PluginChange, RejectionCode};
+use hostd_client::Client;
+use hostd_protocol::{Activated, PluginChange, RejectionCode, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
@@ -104,18 +104,18 @@ pub(super) async fn activate(
         .change_plugins(PluginChange::Activate { digest, replace })
         .await;
     spinner.finish_and_clear();
-    let mut told = Told::read(&activated?);
+    let mut told = Activated::from(&activated?);
     if told.result == "migrating" && !no_wait {
         follow(client, &told, digest).await?;
         told.result = "migrated".into();
     }
-    told.print(global.output, digest)
+    print(&told, global.output, digest)
 }
 
 /// Waits for the end of a migration.
-async fn follow(client: &Client, told: &Told, digest: [u8; 32]) -> Result<(), Exit> {
+async fn follow(client: &Client, told: &Activated, digest: [u8; 32]) -> Result<(), Exit> {
     let spinner = ProgressBar::new_spinner();
-    let to = hex(digest);
+    let to = hex(&digest);
     loop {
         let plugin = find(client, &told.plugin).await?;
         if let Some(migration) = &plugin.migration {
@@ -144,88 +144,39 @@ async fn follow(client: &Client, told: &Told, digest: [u8; 32]) -> Result<(), Ex
     }
 }
 
-/// What the cluster says of an activation.
-struct Told {
-    result: String,
-    plugin: String,
-    version: String,
-    shared: Vec<String>,
-}
-
-impl Told {
-    fn read(reply: &Reply) -> Self {
-        let mut told = Self {
-            result: String::new(),
-            plugin: String::new(),
-            version: String::new(),
-            shared: Vec::new(),
-        };
-        let Reply::Map(pairs) = reply else {
-            return told;
-        };
-        for (name, value) in pairs {
-            match (name, value) {
-                (Reply::Text(name), Reply::Text(value)) if name == "result" => {
-                    told.result.clone_from(value);
-                }
-                (Reply::Text(name), Reply::Text(value)) if name == "plugin" => {
-                    told.plugin.clone_from(value);
-                }
-                (Reply::Text(name), Reply::Text(value)) if name == "version" => {
-                    told.version.clone_from(value);
-                }
-                (Reply::Text(name), Reply::Array(names)) if name == "shared" => {
-                    told.shared = names
-                        .iter()
-                        .filter_map(|name| match name {
-                            Reply::Text(name) => Some(name.clone()),
-                            _ => None,
-                        })
-                        .collect();
-                }
-                _ => {}
-            }
+/// Says what became of an activation.
+fn print(activated: &Activated, format: Format, digest: [u8; 32]) -> Result<(), Exit> {
+    let Activated {
+        result,
+        plugin,
+        version,
+        shared,
+    } = activated;
+    if let Format::Json = format {
+        let mut object = Map::new();
+        for (name, value) in [("result", result), ("plugin", plugin), ("version", version)] {
+            object.insert(name.into(), Value::String(value.clone()));
         }
-        told
+        object.insert("digest".into(), json!(hex(&digest)));
+        object.insert("shared".into(), json!(shared));
+        return Ok(output::json(&object)?);
     }
-
-    fn print(&self, format: Format, digest: [u8; 32]) -> Result<(), Exit> {
-        let Self {
-            result,
-            plugin,
-            version,
-            shared,
-        } = self;
-        if let Format::Json = format {
-            let mut object = Map::new();
-            for (name, value) in [("result", result), ("plugin", plugin), ("version", version)] {
-                object.insert(name.into(), Value::String(value.clone()));
-            }
-            object.insert("digest".into(), json!(hex(digest)));
-            object.insert("shared".into(), json!(shared));
-            return Ok(output::json(&object)?);
-        }
-        let text = match result.as_str() {
-            "unchanged" => format!("{plugin} {version} runs already"),
-            "migrating" => format!(
-                "{plugin} is being migrated to {version}; `hostctl plugin show {plugin}` tells how far it is"
-            ),
-            result => format!("{result}: {plugin} {version}"),
-        };
-        output::line(&text)?;
-        if !shared.is_empty() {
-            output::line(&format!(
-                "another plugin has {} too: say {plugin}.{} to call this one",
-                shared.join(", "),
-                shared[0]
-            ))?;
-        }
-        Ok(())
+    let text = match result.as_str() {
+        "unchanged" => format!("{plugin} {version} runs already"),
+        "migrating" => format!(
+            "{plugin} is being migrated to {version}; `hostctl plugin show {plugin}` tells how far it is"
+        ),
+        result => format!("{result}: {plugin} {version}"),
+    };
+    output::line(&text)?;
+    if !shared.is_empty() {
+        output::line(&format!(
+            "another plugin has {} too: say {plugin}.{} to call this one",
+            shared.join(", "),
+            shared[0]
+        ))?;
     }
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    blake3::Hash::from_bytes(digest).to_hex().to_string()
+    Ok(())
 }
 
 fn bar(bytes: u64) -> ProgressBar {

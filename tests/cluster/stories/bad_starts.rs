@@ -115,12 +115,14 @@ fn the_certificate_of_another_node_is_not_enough() {
     });
 }
 
-#[test]
-fn a_node_id_in_use_is_refused() {
-    story(3, |cluster| {
+/// A second node 2 on another machine is refused, saying `why`, and nobody notices.
+fn refuse_a_second_node_2(flags: &[&str], why: &'static str) {
+    let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    story(3, move |cluster| {
         let mut launch = cluster.launch(2)?;
         launch.join = cluster.addresses();
         launch.data = cluster.directory().join("elsewhere");
+        launch.flags = flags;
         copy_directory(&cluster.pki(), &launch.data.join("pki"))?;
         let output = tempfile::tempdir()?;
         let mut second = cluster_tests::Node::new(launch, &cluster.artifacts.hostd, output.path());
@@ -128,28 +130,19 @@ fn a_node_id_in_use_is_refused() {
         let code = second.wait_exit(PATIENCE)?;
         let log = second.log_since_start();
         ensure!(code == Some(1), "it ended with {code:?}: {log}");
-        ensure_says(reason(&log), &["number 2", "--recover"])?;
+        ensure_says(reason(&log), &["number 2", why])?;
         ensure_undisturbed(cluster, 3)
     });
 }
 
 #[test]
+fn a_node_id_in_use_is_refused() {
+    refuse_a_second_node_2(&[], "--recover");
+}
+
+#[test]
 fn the_number_of_a_node_that_is_alive_is_not_taken_over() {
-    story(3, |cluster| {
-        let mut launch = cluster.launch(2)?;
-        launch.join = cluster.addresses();
-        launch.data = cluster.directory().join("elsewhere");
-        launch.flags.push("--recover".into());
-        copy_directory(&cluster.pki(), &launch.data.join("pki"))?;
-        let output = tempfile::tempdir()?;
-        let mut second = cluster_tests::Node::new(launch, &cluster.artifacts.hostd, output.path());
-        second.spawn()?;
-        let code = second.wait_exit(PATIENCE)?;
-        let log = second.log_since_start();
-        ensure!(code == Some(1), "it ended with {code:?}: {log}");
-        ensure_says(reason(&log), &["number 2", "alive"])?;
-        ensure_undisturbed(cluster, 3)
-    });
+    refuse_a_second_node_2(&["--recover"], "alive");
 }
 
 #[test]

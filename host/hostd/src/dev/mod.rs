@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use hostd_machine::Engine;
-use hostd_protocol::{CallError, Reply};
+use hostd_protocol::{Activated, CallError};
 
 use crate::config::{Config, ConfigError, Pki};
 use crate::data_dir::DataDir;
@@ -114,24 +114,9 @@ async fn take_up(node: &Node, source: &Source) {
         Err(_) => return print::not_built(source.path(), "the build's thread died"),
     };
     match node.upgrade("developer", &component).await {
-        Ok(reply) => print::taken_up(&result(&reply)),
+        Ok(reply) => print::taken_up(&Activated::from(&reply)),
         Err(error) => print::not_taken_up(&error),
     }
-}
-
-/// What the cluster says of an activation, on a line.
-fn result(reply: &Reply) -> String {
-    let Reply::Map(pairs) = reply else {
-        return String::new();
-    };
-    let find = |wanted: &str| {
-        pairs.iter().find_map(|(name, value)| match (name, value) {
-            (Reply::Text(name), Reply::Text(value)) if name == wanted => Some(value.as_str()),
-            _ => None,
-        })
-    };
-    let word = |name| find(name).unwrap_or_default();
-    format!("{}: {} {}", word("result"), word("plugin"), word("version"))
 }
 
 /// The directory for a node's data that goes with a crate, or with a component.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use hostd_machine::{CallRecord, Called, Change, Subject};
-use hostd_protocol::{Call, CallError, Outcome};
+use hostd_protocol::{Activated, Call, CallError, Outcome, show, show_bytes};
 
 use super::advice;
 
@@ -62,8 +62,14 @@ pub(super) fn not_built(path: &Path, error: &str) {
     say(&format!("{} does not build: {error}", path.display()));
 }
 
-pub(super) fn taken_up(result: &str) {
-    say(result);
+pub(super) fn taken_up(activated: &Activated) {
+    let Activated {
+        result,
+        plugin,
+        version,
+        ..
+    } = activated;
+    say(&format!("{result}: {plugin} {version}"));
 }
 
 pub(super) fn not_taken_up(error: &CallError) {
@@ -83,11 +89,9 @@ fn words(command: &str, arguments: &[serde_bytes::ByteBuf]) -> String {
     text
 }
 
+/// An outcome, its lines below each other.
 fn outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Ok(reply) => shortened(format!("{reply:?}")),
-        Err(rejection) => shortened(rejection.to_string()),
-    }
+    shortened(&show(outcome).replace('\n', "\n      "))
 }
 
 fn written(change: &Change) -> String {
@@ -100,26 +104,13 @@ fn written(change: &Change) -> String {
     }
 }
 
-/// Bytes as one would write them in a program.
 fn bytes(bytes: &[u8]) -> String {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text)
-            if !text.is_empty()
-                && !text.contains(|c: char| c.is_whitespace() || c.is_control()) =>
-        {
-            text.to_owned()
-        }
-        Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => {
-            format!("{text:?}")
-        }
-        _ => format!("b\"{}\"", bytes.escape_ascii()),
-    };
-    shortened(text)
+    shortened(&show_bytes(bytes))
 }
 
-fn shortened(text: String) -> String {
+fn shortened(text: &str) -> String {
     if text.chars().count() <= SHOWN_CHARS {
-        return text;
+        return text.to_owned();
     }
     let start: String = text.chars().take(SHOWN_CHARS).collect();
     format!("{start}… ({} bytes)", text.len())

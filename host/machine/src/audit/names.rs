@@ -1,7 +1,6 @@
 //! What people call a row.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::{Rows, RowsQuestion};
 use crate::Fault;
@@ -166,9 +165,5 @@ fn long(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> Vec<u8> {
-    let mut text = String::new();
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-    }
-    text.into_bytes()
+    hostd_protocol::hex(bytes).into_bytes()
 }

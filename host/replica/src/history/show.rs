@@ -236,7 +236,7 @@ pub(super) fn shortened(mut bytes: ByteBuf) -> ByteBuf {
 }
 
 fn change_words(change: &PluginChange) -> (&'static str, String) {
-    let hex = |digest: &[u8; 32]| crate::status::hex(digest)[..12].to_owned();
+    let hex = |digest: &[u8; 32]| hostd_protocol::hex(digest)[..12].to_owned();
     match change {
         PluginChange::Upload {
             digest,

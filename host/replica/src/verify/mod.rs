@@ -9,7 +9,7 @@ mod tests;
 
 use futures_util::future::join_all;
 use hostd_machine::{Names, RowsAnswer, RowsQuestion, Sum};
-use hostd_protocol::{Failure, FailureCode, NodeId, Verdict, Verified, VerifiedNode};
+use hostd_protocol::{Failure, FailureCode, NodeId, Verdict, Verified, VerifiedNode, hex};
 use tokio::time::{Duration, Instant};
 
 pub(crate) use self::serve::Audits;
@@ -20,7 +20,6 @@ use self::{
 use crate::{
     network::{Ask, Destination, Tell},
     replica::{Replica, remaining},
-    status::hex,
     types::Node,
 };
 

@@ -1,6 +1,7 @@
 //! Nodes in one process, each with a directory of its own.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod cluster;
 pub mod memory;
 pub mod quic;
 

@@ -1,6 +1,8 @@
-//! Replies as text, in the manner of `redis-cli`.
+//! What is in messages as text for people: outcomes in the manner of `redis-cli`, bytes, digests.
 
-use hostd_protocol::{Outcome, RejectionCode, Reply};
+use std::fmt::Write as _;
+
+use crate::{Outcome, RejectionCode, Reply};
 
 /// What a person would read of an outcome. Distinguishes all that programs do: text in single
 /// quotes is text, in double quotes bytes.
@@ -50,9 +52,34 @@ fn show_reply(reply: &Reply, margin: &str) -> String {
     }
 }
 
+/// Bytes as one would type them: bare where they are a word, in quotes where they are text, escaped
+/// otherwise.
+pub fn show_bytes(bytes: &[u8]) -> String {
+    let control = |c: char| c.is_control() && !c.is_whitespace();
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == '"') => {
+            if text.contains(control) {
+                bytes.escape_ascii().to_string()
+            } else {
+                format!("{text:?}")
+            }
+        }
+        Ok(text) if !text.contains(control) => text.to_owned(),
+        _ => bytes.escape_ascii().to_string(),
+    }
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use hostd_protocol::Rejection;
+    use crate::Rejection;
 
     use super::*;
 
@@ -90,5 +117,20 @@ mod tests {
         assert_eq!(show(&Err(own)), "(error) ERR syntax error");
         let hosts = Rejection::new(RejectionCode::WrongArity, "too few");
         assert_eq!(show(&Err(hosts)), "(error) wrong_arity too few");
+    }
+
+    #[test]
+    fn bytes_are_shown_so_that_one_can_tell_them_apart() {
+        for (word, text) in [
+            ("home", "home"),
+            ("", r#""""#),
+            ("two words", r#""two words""#),
+            ("say \"x\"", r#""say \"x\"""#),
+            ("gr\u{fc}n", "gr\u{fc}n"),
+        ] {
+            assert_eq!(show_bytes(word.as_bytes()), text);
+        }
+        assert_eq!(show_bytes(b"\x00\xff"), r"\x00\xff");
+        assert_eq!(hex(&[0, 0xab, 0x10]), "00ab10");
     }
 }
