@@ -7,9 +7,7 @@ use std::path::Path;
 use hostd_machine::{Input, Machine, Position};
 use hostd_protocol::{Batch, Command, Entry, FailureCode, Health, MemberChange, NodeId};
 use hostd_replica::{Replica, open_database};
-use support::{
-    cluster::Cluster, directory_of, engine, equal_states, soon, ticket, until, until_voters,
-};
+use support::{cluster::Cluster, directory_of, engine, equal_states, soon, ticket, until};
 
 /// Three nodes, of which node 3 has another state than the log says: as if its machine had
 /// counted differently.
