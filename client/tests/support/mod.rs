@@ -16,9 +16,9 @@ use hostd_client::{Builder, Client, Credentials};
 use hostd_gateway::{Gateway, Limits, Service, bind};
 use hostd_pki::Authority;
 use hostd_protocol::{
-    Access, Call, CallError, CommandDescription, Failure, FailureCode, Health, Member, NodeId,
-    NodeStatus, Once, Outcome, PluginDescription, PluginStatus, Rejection, RejectionCode, Reply,
-    Request, Response, Role,
+    Access, Call, CallError, CommandDescription, EngineIdentity, Failure, FailureCode, Health,
+    Member, NodeId, NodeStatus, Once, Outcome, PluginDescription, PluginStatus, Rejection,
+    RejectionCode, Reply, Request, Response, Role,
 };
 use proxy::Proxy;
 use quinn::Endpoint;
@@ -387,8 +387,12 @@ impl FakeService {
                 applied: 118,
                 checkpoint: 100,
                 digest: "ab".repeat(32),
-                engine: None,
-                honours: Vec::new(),
+                engine: Some(engine(4)),
+                // The last one is not upgraded yet.
+                honours: match member.id {
+                    3 => vec![engine(4)],
+                    _ => vec![engine(4), engine(5)],
+                },
                 data_bytes: 3 << 20,
                 health: Health::Ok,
                 reachable: true,
@@ -443,5 +447,13 @@ pub async fn eventually(mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "never came true");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn engine(rules: u32) -> EngineIdentity {
+    EngineIdentity {
+        wasmtime: "48.0.8".into(),
+        target: "x86_64-unknown-linux-gnu".into(),
+        rules,
     }
 }

@@ -412,7 +412,7 @@ fn newer_rules_are_followed_from_an_entry_on_and_never_again_the_old_ones() {
     );
     let mut checkpoint = Log::default();
     checkpoint.checkpoint(9_000_000);
-    new.follow(&checkpoint);
+    new.apply(&checkpoint.0[0]);
     drop(new);
     let again = Machine::open(older, disk.clone()).unwrap_err().to_string();
     assert!(

@@ -57,17 +57,21 @@ fn text(run: &DryRun) -> String {
         ..
     } = run;
     let mut text = format!("{plugin} {candidate} {takes_over} from {present}\n");
+    let since = match checkpoint {
+        0 => "the log began".to_owned(),
+        index => format!("the checkpoint at entry {index}"),
+    };
     if *calls == 0 {
         let _ = writeln!(
             text,
-            "no call of {plugin} is logged since the last checkpoint, at entry {checkpoint}: there is nothing to \
-             compare. Try again when there was some traffic"
+            "no call of {plugin} was logged since {since}: there is nothing to compare. Try again when there \
+             was some traffic"
         );
         return text;
     }
     let _ = writeln!(
         text,
-        "played the last {calls} of {available} calls since the checkpoint at entry {checkpoint}"
+        "played the last {calls} of {available} calls since {since}"
     );
     if !run.same_layout {
         text.push_str("the layouts of their states differ, so only outcomes are compared\n");
