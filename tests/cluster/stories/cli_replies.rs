@@ -221,12 +221,10 @@ fn settled_status(table: &str) -> String {
 }
 
 /// Without figures, where a command tells of fuel, digests and places in the log. Small ones stay where
-/// they are numbers of nodes, or of calls.
+/// they are numbers of calls.
 fn figures_settled(line: &str, text: &str) -> String {
-    if line.starts_with("log ") {
+    if line.starts_with("log ") || line.starts_with("verify") {
         settled_figures(text, 1)
-    } else if line.starts_with("verify") {
-        settled_figures(text, 2)
     } else if line.contains("--dry-run") {
         settled_figures(text, 3)
     } else {
