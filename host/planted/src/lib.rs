@@ -78,7 +78,7 @@ pub enum Bug {
     ActivateLate,
     /// A node follows the newest rules that it knows instead of the cluster's.
     OwnRules,
-    /// The cluster goes over to newer rules though not every voter can follow them.
+    /// The cluster goes over to newer rules though not every member can follow them.
     RulesUnasked,
     /// Who compares the nodes blames those that are right.
     BlameTheRight,

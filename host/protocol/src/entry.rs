@@ -130,7 +130,7 @@ pub enum Once {
 /// What must be equal on every replica for the same code to compute the same result and the
 /// same fuel. A node that cannot honour the cluster's identity refuses to apply.
 ///
-/// A cluster has that of the hostd that founded it, until every voter can honour a newer one and
+/// A cluster has that of the hostd that founded it, until every member can honour a newer one and
 /// [`Command::Engine`] is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineIdentity {

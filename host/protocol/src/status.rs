@@ -80,7 +80,7 @@ pub struct NodeStatus {
     /// it did not answer.
     pub engine: Option<EngineIdentity>,
     /// The engines that it can honour, oldest first. The cluster goes over to a newer one by itself
-    /// once every voter can.
+    /// once every member can.
     pub honours: Vec<EngineIdentity>,
     /// Size of its two database files.
     pub data_bytes: u64,

@@ -1,19 +1,23 @@
-//! A cluster goes over to newer rules once all who have a say can follow them.
+//! A cluster goes over to newer rules once all its members can follow them.
 //!
 //! While hostd is upgraded node by node, all nodes follow the rules that the oldest of them knows. The
-//! leader asks what the others can honour and logs the change; a voter that could not follow would have
-//! to stop.
+//! leader asks what the others can honour and logs the change; a member that could not follow would have
+//! to stop. So one that does not answer holds it up, learner or not, and no member is replaced meanwhile:
+//! for a moment it would be none.
 
 use std::time::Duration;
 
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Command, EngineIdentity, NodeStatus};
+use hostd_protocol::{Command, EngineIdentity};
 use openraft::async_runtime::WatchReceiver;
+use tokio::time::{Instant, timeout};
 
-use crate::{membership::is_voter, network::Refusal, replica::Replica};
+use crate::{membership::turn, network::Refusal, replica::Replica};
 
 /// Between two looks at what the members can follow, while this node leads.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the change may take until others may be made.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sees to it that the newest rules that everybody can follow are followed. Runs until the replica
 /// stops; only the leader does anything.
@@ -24,7 +28,7 @@ pub(crate) async fn keep(replica: Replica) {
             if let Err(refusal) = raise(&replica).await {
                 tracing::debug!(reason = %refusal.failure, "newer rules have to wait");
             }
-            tokio::time::timeout(LOOK, server.changed())
+            timeout(LOOK, server.changed())
                 .await
                 .map_or(true, |changed| changed.is_ok())
         } else {
@@ -53,10 +57,11 @@ async fn raise(replica: &Replica) -> Result<(), Refusal> {
     if newer.is_empty() {
         return Ok(());
     }
+    let _turn = turn(replica, Instant::now() + LOOK).await?;
     let members = replica.status(true).await;
     let all_can = |engine: &&EngineIdentity| {
-        members.iter().all(|member| can(replica, member, engine))
-            || planted::active(Bug::RulesUnasked)
+        let mut members = members.iter();
+        members.all(|member| member.honours.contains(engine)) || planted::active(Bug::RulesUnasked)
     };
     let Some(engine) = newer.iter().find(all_can) else {
         return Ok(());
@@ -64,18 +69,15 @@ async fn raise(replica: &Replica) -> Result<(), Refusal> {
     tracing::info!(
         rules = engine.rules,
         wasmtime = engine.wasmtime,
-        "every voter can follow newer rules: the cluster goes over to them"
+        "all members can follow newer rules: the cluster goes over to them"
     );
     let command = Command::Engine {
         engine: engine.clone(),
     };
     let mut proposed = replica.inner().proposer.propose(command)?;
-    drop(proposed.answer().await?);
-    Ok(())
-}
-
-/// Whether a member can follow, or has no say: a learner that does not answer must not hold up the
-/// others.
-fn can(replica: &Replica, member: &NodeStatus, engine: &EngineIdentity) -> bool {
-    member.honours.contains(engine) || (!member.reachable && !is_voter(replica, member.id))
+    // Changes of the membership wait for this one, but not for a majority that is out of reach.
+    match timeout(ANSWER_TIMEOUT, proposed.answer()).await {
+        Ok(answer) => answer.map(drop),
+        Err(_) => Ok(()),
+    }
 }

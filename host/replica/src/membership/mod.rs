@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const OWN_CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One change at a time; the next waits for its turn.
-async fn turn(
+pub(crate) async fn turn(
     replica: &Replica,
     deadline: Instant,
 ) -> Result<tokio::sync::MutexGuard<'_, ()>, Refusal> {
@@ -119,7 +119,7 @@ fn membership(replica: &Replica) -> Membership {
     server.membership_config.membership().clone()
 }
 
-pub(crate) fn is_voter(replica: &Replica, id: NodeId) -> bool {
+fn is_voter(replica: &Replica, id: NodeId) -> bool {
     membership(replica).voter_ids().any(|voter| voter == id)
 }
 
