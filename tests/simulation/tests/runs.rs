@@ -72,6 +72,10 @@ fn seeds_that_once_found_something_run_through() {
             "11349",
             "a node believed a deposed leader that it had joined",
         ),
+        (
+            "195",
+            "a member that was being replaced was left behind by newer rules",
+        ),
     ] {
         let outcome = one(&["--seed", seed]);
         assert_eq!(outcome["violation"], Value::Null, "seed {seed}: {what}");
