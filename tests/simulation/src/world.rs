@@ -1,6 +1,6 @@
 //! The simulated world: nodes, the network between them, clients, and the passing of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub(crate) struct World {
     damaged: BTreeMap<u64, &'static str>,
     /// Nodes on their way back with an empty disk, and whether it is empty yet.
     recovering: BTreeMap<u64, bool>,
+    /// Nodes of which it is unknown whether they were removed.
+    pub(crate) leaving: BTreeSet<u64>,
     /// The newest rules that were seen in force.
     rules: u64,
     /// Nothing goes wrong any more, so that nothing may fail.
@@ -151,6 +153,7 @@ impl World {
             violation: None,
             damaged: BTreeMap::new(),
             recovering: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             rules: 0,
             calm: false,
             operator: Operator::new(dialing, mailbox.clone()),
@@ -185,6 +188,9 @@ impl World {
         self.net.set_usual(Link::default());
         self.deeds.clear();
         self.changing = false;
+        for id in self.leaving.clone() {
+            self.later(0, move |world| operations::remove(world, id));
+        }
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
         for id in ids {
             if self.is_recovering(id) {

@@ -92,6 +92,18 @@ fn what_an_attempt_left_open_a_later_refusal_does_not_settle() {
     assert_eq!(outcome["violation"], Value::Null);
 }
 
+/// A node that joined while another change of the membership waited for its majority was refused for
+/// good (104); an operator who did not hear whether a node was removed left it there (73).
+#[test]
+fn changes_of_the_membership_that_are_stuck_are_asked_for_again() {
+    let kinds = "hostd-upgrade,reseed,power-loss,isolate,join,remove,demote-and-promote,snapshot,\
+                 flip-value,transfer";
+    for seed in ["73", "104"] {
+        let outcome = one(&["--seed", seed, "--only", kinds]);
+        assert_eq!(outcome["violation"], Value::Null, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_planted_bug_is_found() {
     let found = (1..=20).find_map(|seed| {

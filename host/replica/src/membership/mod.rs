@@ -49,12 +49,14 @@ pub(crate) async fn turn(
 ) -> Result<tokio::sync::MutexGuard<'_, ()>, Refusal> {
     timeout_at(deadline, replica.inner().changing.lock())
         .await
-        .map_err(|_| {
-            Refusal::untouched(Failure::new(
-                FailureCode::Timeout,
-                "another change of the membership is under way",
-            ))
-        })
+        .map_err(|_| another_is_under_way())
+}
+
+fn another_is_under_way() -> Refusal {
+    Refusal::untouched(Failure::new(
+        FailureCode::Timeout,
+        "another change of the membership is under way",
+    ))
 }
 
 /// Logs a change, and if it needs two steps, both.
@@ -88,8 +90,12 @@ async fn propose(
                     | ChangeMembershipError::UncommittedLeaderLog(_)
             )
         );
-        if !wait || Instant::now() + LOOK >= deadline {
+        if !wait {
             return Err(refusal(error));
+        }
+        // Whoever asked may try again: it is not at fault.
+        if Instant::now() + LOOK >= deadline {
+            return Err(another_is_under_way());
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -25,6 +25,7 @@ pub(crate) use plugin_limits::Limits;
 pub(crate) use plugin_migrate::Migrate;
 pub(crate) use plugin_rollback::Rollback;
 pub(crate) use plugin_upgrade::Upgrade;
+pub(crate) use remove::remove;
 pub(crate) use replace::replace;
 pub(crate) use reseed::{Reseed, mend, watch};
 pub(crate) use snapshot::Snapshot;

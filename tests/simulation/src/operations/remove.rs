@@ -1,6 +1,7 @@
 //! A member is removed, and its computer thrown away.
 
-use hostd_client::MemberChange;
+use hostd_client::{CallError, MemberChange};
+use hostd_protocol::FailureCode;
 
 use crate::chance::Chance;
 use crate::faults::Fault;
@@ -24,14 +25,28 @@ impl Fault for Remove {
     }
 }
 
-/// Removes a member, and throws its computer away once it is no member any more.
-pub(super) fn remove(world: &mut World, id: u64) {
+/// Between two attempts.
+const AGAIN_MS: u64 = 1_000;
+
+/// Removes a member, and throws its computer away once it is no member any more. Where it is unknown
+/// whether that was done, it is asked for again: a node that was removed is of no more use.
+pub(crate) fn remove(world: &mut World, id: u64) {
     world.changing = true;
     let operator = world.operator.clone();
     operator.change(world, MemberChange::Remove(id), move |world, answer| {
+        let refused = |error: &CallError| {
+            matches!(error, CallError::Failed(failure) if failure.code == FailureCode::InvalidArgument)
+        };
         world.changing = false;
-        if answer.is_ok() {
-            world.discard(id);
+        world.leaving.remove(&id);
+        match answer {
+            Ok(()) => world.discard(id),
+            Err(error) if refused(&error) => {}
+            Err(_) => {
+                world.changing = true;
+                world.leaving.insert(id);
+                world.later(AGAIN_MS, move |world| remove(world, id));
+            }
         }
     });
 }
