@@ -62,23 +62,35 @@ fn newer_rules(rows: &[NodeStatus]) -> Option<String> {
     if newest <= in_force {
         return None;
     }
-    let knows = |row: &&NodeStatus| !row.honours.iter().any(|engine| engine.rules == newest);
-    let behind: Vec<String> = rows
-        .iter()
-        .filter(knows)
-        .map(|row| row.id.to_string())
-        .collect();
-    let until = match behind.as_slice() {
+    let lacks = |row: &&NodeStatus| !row.honours.iter().any(|engine| engine.rules == newest);
+    let (answer, silent): (Vec<_>, Vec<_>) =
+        rows.iter().filter(lacks).partition(|row| row.reachable);
+    let mut awaited = Vec::new();
+    match answer.as_slice() {
+        [] => {}
+        [_] => awaited.push(format!("{} runs a hostd that knows them", nodes(&answer))),
+        _ => awaited.push(format!("{} run a hostd that knows them", nodes(&answer))),
+    }
+    match silent.as_slice() {
+        [] => {}
+        [_] => awaited.push(format!("{} answers", nodes(&silent))),
+        _ => awaited.push(format!("{} answer", nodes(&silent))),
+    }
+    let until = match awaited.as_slice() {
         [] => String::new(),
-        [one] => format!(", once node {one} runs a hostd that knows them"),
-        several => format!(
-            ", once nodes {} run a hostd that knows them",
-            several.join(", ")
-        ),
+        awaited => format!(", once {}", awaited.join(" and ")),
     };
     Some(format!(
         "rules {in_force} are in force; {newest} follow by themselves{until}"
     ))
+}
+
+fn nodes(rows: &[&NodeStatus]) -> String {
+    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+    match ids.as_slice() {
+        [one] => format!("node {one}"),
+        several => format!("nodes {}", several.join(", ")),
+    }
 }
 
 fn row(node: &NodeStatus) -> Vec<String> {

@@ -97,13 +97,14 @@ fn end(child: &mut Child) {
     let mut looked_at = 0;
     while let Some(&parent) = found.get(looked_at) {
         looked_at += 1;
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-        let children = children.unwrap_or_default();
-        found.extend(
-            children
-                .split_whitespace()
-                .filter_map(|id| id.parse::<u32>().ok()),
-        );
+        // Each of its threads has children of its own.
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(thread.path().join("children"));
+            let children = children.unwrap_or_default();
+            let ids = children.split_whitespace();
+            found.extend(ids.filter_map(|id| id.parse::<u32>().ok()));
+        }
     }
     let ids = found.iter().map(ToString::to_string);
     let _ = Command::new("kill").arg("-KILL").args(ids).status();

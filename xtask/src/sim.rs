@@ -42,7 +42,17 @@ pub(crate) fn choice() -> [&'static str; 5] {
 }
 
 /// Runs the simulator that is built.
-pub(crate) fn simulate<S: AsRef<str>>(arguments: &[S]) -> Result<()> {
+fn simulate<S: AsRef<str>>(arguments: &[S]) -> Result<()> {
+    let mut command = simulator(arguments);
+    eprintln!("$ {}", run::as_typed(&command));
+    if !command.status()?.success() {
+        bail!("the simulator found something; it says what, and how to see it again");
+    }
+    Ok(())
+}
+
+/// The simulator that is built, and what it is told.
+pub(crate) fn simulator<S: AsRef<str>>(arguments: &[S]) -> Command {
     let directory = target_directory();
     let mut command = Command::new(directory.join("release/hostd-sim"));
     let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
@@ -60,9 +70,5 @@ pub(crate) fn simulate<S: AsRef<str>>(arguments: &[S]) -> Result<()> {
     if takes_plugins {
         command.arg("--plugins").arg(directory.join("plugins"));
     }
-    eprintln!("$ {}", run::as_typed(&command));
-    if !command.status()?.success() {
-        bail!("the simulator found something; it says what, and how to see it again");
-    }
-    Ok(())
+    command
 }

@@ -271,14 +271,6 @@ impl Machine {
         Ok(Ok(Reply::Ok))
     }
 
-    /// The version of the rules that commands run by.
-    fn followed_rules(&self) -> u32 {
-        match self.engine.honours().last() {
-            Some(own) if planted::active(Bug::OwnRules) => own.rules,
-            _ => self.rules(),
-        }
-    }
-
     fn recorded_call(
         &mut self,
         moment: &Moment<'_>,
@@ -503,7 +495,7 @@ impl Machine {
             layers: self.layers.take().expect("commands run one at a time"),
             limits: Arc::clone(limits),
             fuel_max: limits.fuel_per_command,
-            handing_costs: self.followed_rules() >= RULES_HANDING_COSTS,
+            handing_costs: self.rules() >= RULES_HANDING_COSTS,
             reply_bytes_max: self.reply_bytes_max(limits),
         };
         let finished = call(&mut instance, task);

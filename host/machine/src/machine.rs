@@ -169,9 +169,12 @@ impl Machine {
         self.system.running.time
     }
 
-    /// The version of the rules in force; 0 before the founding.
+    /// The version of the rules that commands run by; 0 before the founding.
     pub fn rules(&self) -> u32 {
-        self.system.engine().map_or(0, |engine| engine.rules)
+        match self.engine.honours().last() {
+            Some(own) if planted::active(Bug::OwnRules) => own.rules,
+            _ => self.system.engine().map_or(0, |engine| engine.rules),
+        }
     }
 
     /// What is on disk.

@@ -142,3 +142,17 @@ pub struct EngineIdentity {
     /// every identity, whatever else of it changes.
     pub rules: u32,
 }
+
+impl std::fmt::Display for EngineIdentity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            wasmtime,
+            target,
+            rules,
+        } = self;
+        write!(
+            formatter,
+            "wasmtime {wasmtime} on {target} with rules {rules}"
+        )
+    }
+}

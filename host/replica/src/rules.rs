@@ -2,8 +2,8 @@
 //!
 //! While hostd is upgraded node by node, all nodes follow the rules that the oldest of them knows. The
 //! leader asks what the others can honour and logs the change; a member that could not follow would have
-//! to stop. So one that does not answer holds it up, learner or not, and no member is replaced meanwhile:
-//! for a moment it would be none.
+//! to stop. So one that does not answer holds it up, learner or not, and nothing happens for a while after
+//! the membership or the leader changed: a member that is being replaced is none for a moment.
 
 use std::time::Duration;
 
@@ -12,10 +12,12 @@ use hostd_protocol::{Command, EngineIdentity};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, timeout};
 
-use crate::{membership::turn, network::Refusal, replica::Replica};
+use crate::{membership::turn, network::Refusal, replica::Replica, timekeeper};
 
 /// Between two looks at what the members can follow, while this node leads.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long members and leader must have been the same. A node that is being replaced asks more often.
+const SETTLED: Duration = Duration::from_secs(3);
 /// How long the change may take until others may be made.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -23,9 +25,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// stops; only the leader does anything.
 pub(crate) async fn keep(replica: Replica) {
     let mut server = replica.inner().raft.server_metrics();
+    let mut known = standing(&replica);
+    let mut since = Instant::now();
     loop {
+        let now = standing(&replica);
+        if now != known {
+            (known, since) = (now, Instant::now());
+        }
         let alive = if replica.is_leader() {
-            if let Err(refusal) = raise(&replica).await {
+            if since.elapsed() >= SETTLED
+                && let Err(refusal) = raise(&replica, known).await
+            {
                 tracing::debug!(reason = %refusal.failure, "newer rules have to wait");
             }
             timeout(LOOK, server.changed())
@@ -40,44 +50,54 @@ pub(crate) async fn keep(replica: Replica) {
     }
 }
 
+/// The term, and the entry that made the membership.
+fn standing(replica: &Replica) -> (u64, Option<u64>) {
+    let term = replica.leadership().borrow().term;
+    (term, replica.membership_index())
+}
+
 /// Logs the change to the newest rules that this node and all others can follow, if those in force are
-/// older.
-async fn raise(replica: &Replica) -> Result<(), Refusal> {
-    let newer = {
-        let view = replica.views().latest();
-        let Some(runs) = view.runs() else {
-            return Ok(());
-        };
-        let honours = view.honours().iter().rev();
-        honours
-            .take_while(|known| known.rules > runs.rules)
-            .cloned()
-            .collect::<Vec<_>>()
+/// older, while nothing changes.
+async fn raise(replica: &Replica, known: (u64, Option<u64>)) -> Result<(), Refusal> {
+    let Some(engine) = next(replica).await else {
+        return Ok(());
     };
-    if newer.is_empty() {
+    // Again, when nobody joins or is replaced meanwhile.
+    let _turn = turn(replica, Instant::now() + LOOK).await?;
+    if next(replica).await.as_ref() != Some(&engine) || standing(replica) != known {
         return Ok(());
     }
-    let _turn = turn(replica, Instant::now() + LOOK).await?;
-    let members = replica.status(true).await;
-    let all_can = |engine: &&EngineIdentity| {
-        let mut members = members.iter();
-        members.all(|member| member.honours.contains(engine)) || planted::active(Bug::RulesUnasked)
-    };
-    let Some(engine) = newer.iter().find(all_can) else {
-        return Ok(());
-    };
-    tracing::info!(
-        rules = engine.rules,
-        wasmtime = engine.wasmtime,
-        "all members can follow newer rules: the cluster goes over to them"
-    );
-    let command = Command::Engine {
-        engine: engine.clone(),
-    };
-    let mut proposed = replica.inner().proposer.propose(command)?;
+    tracing::info!(%engine, "all members can follow newer rules: the cluster goes over to them");
+    let mut proposed = replica
+        .inner()
+        .proposer
+        .propose(Command::Engine { engine })?;
     // Changes of the membership wait for this one, but not for a majority that is out of reach.
     match timeout(ANSWER_TIMEOUT, proposed.answer()).await {
-        Ok(answer) => answer.map(drop),
-        Err(_) => Ok(()),
+        Ok(answer) => drop(answer?),
+        Err(_) => return Ok(()),
     }
+    // A hostd that does not know the old rules any more can then start from what is on disk.
+    timekeeper::make_checkpoint(replica).await
+}
+
+/// The newest engine that all members can honour, if the one in force is older.
+async fn next(replica: &Replica) -> Option<EngineIdentity> {
+    let newer: Vec<EngineIdentity> = {
+        let view = replica.views().latest();
+        let runs = view.runs()?.rules;
+        let honours = view.honours().iter().rev();
+        honours
+            .take_while(|known| known.rules > runs)
+            .cloned()
+            .collect()
+    };
+    if newer.is_empty() {
+        return None;
+    }
+    let members = replica.status(true).await;
+    newer.into_iter().find(|engine| {
+        let mut members = members.iter();
+        members.all(|member| member.honours.contains(engine)) || planted::active(Bug::RulesUnasked)
+    })
 }

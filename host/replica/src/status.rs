@@ -67,7 +67,7 @@ impl Replica {
                 None => String::new(),
             },
             engine: view.runs().cloned(),
-            honours: view.honours().to_vec(),
+            honours: self.honours(),
             data_bytes: [&config.state_file, &config.log_file]
                 .into_iter()
                 .filter_map(|file| std::fs::metadata(file).ok())

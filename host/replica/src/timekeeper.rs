@@ -3,7 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use hostd_protocol::{Command, Entry, TimeNs};
+use hostd_protocol::{Command, EngineIdentity, Entry, TimeNs};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
@@ -71,12 +71,19 @@ impl Turn {
             return Ok(());
         }
         let founding = inner.config.founding.clone();
-        let view = inner.views.latest();
-        let engine = view.honours().last().expect("an engine honours its own");
+        // Nodes that found a cluster together may run different versions of hostd.
+        let members = replica.status(true).await;
+        let all_can = |engine: &&EngineIdentity| {
+            let mut members = members.iter().filter(|member| member.reachable);
+            members.all(|member| member.honours.contains(engine))
+        };
+        let honours = replica.honours();
+        let engine = honours.iter().rev().find(all_can).or(honours.first());
+        let engine = engine.expect("an engine honours at least one").clone();
         tracing::info!(cluster = founding.cluster, "founding the cluster");
         let command = Command::Found {
             cluster: founding.cluster,
-            engine: engine.clone(),
+            engine,
             limits: founding.limits,
         };
         let mut proposed = inner.proposer.propose(command)?;

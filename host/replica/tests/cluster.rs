@@ -11,7 +11,8 @@ use hostd_replica::{
 };
 use support::{
     cluster::{Cluster, address, join},
-    config, directory_of, equal_states, open, soon, ticket, ticket_by, until, until_voters,
+    config, directory_of, engine, equal_states, open, open_as, soon, ticket, ticket_by, until,
+    until_voters,
 };
 use tokio::time::Instant;
 
@@ -378,6 +379,29 @@ async fn members_change_as_told() {
         !leader.leadership().borrow().here
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_know_the_rules_is_not_taken_in() {
+    let cluster = Cluster::new();
+    let first = cluster.start(1).await;
+    first.form(Formation::Alone).await.unwrap();
+    ticket(&first).await.unwrap();
+    let newest = engine().honours().last().unwrap().rules;
+    let directory = directory_of(cluster.root.path(), 2);
+    let settings = config(2, &address(2), &directory);
+    let transport = Arc::new(cluster.hub.transport(2, &address(2)));
+    let older = Arc::new(engine().up_to_rules(newest - 1));
+    let second = open_as(older, settings, &directory, transport)
+        .await
+        .unwrap();
+    let refused = second
+        .form(join(&[1], false))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains(&format!("rules {newest}")), "{refused}");
+    assert_eq!(first.members().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

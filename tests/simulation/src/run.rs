@@ -20,6 +20,8 @@ const MEND_MS: u64 = 90_000;
 const SETTLE_MS: u64 = 60_000;
 /// And clients must get answers, all of them, for as long as.
 const AFTER_MS: u64 = 3_000;
+/// Within which the rules must have risen where all nodes are upgraded.
+const RAISE_MS: u64 = 30_000;
 /// Within which their last requests must be answered.
 const LAST_ANSWERS_MS: u64 = 60_000;
 /// Within which all nodes must agree on a checkpoint at the end.
@@ -177,6 +179,12 @@ fn story(plan: &Plan, world: &mut World) -> Result<(), Violation> {
         return Err(Violation::new(
             "liveness",
             "no request is answered though everything is mended",
+        ));
+    }
+    if !world.run_until(RAISE_MS, World::follows_newest_rules)? {
+        return Err(Violation::new(
+            "rules",
+            "all nodes are upgraded, and the cluster still follows the old rules",
         ));
     }
     load.stop();

@@ -244,6 +244,13 @@ impl World {
         progress.all(|other| Some(other) == first)
     }
 
+    /// Whether the newest rules are in force, unless an old hostd still runs.
+    pub(crate) fn follows_newest_rules(&mut self) -> bool {
+        let newest = self.fixtures.engine.honours().last();
+        self.nodes.values().any(|node| node.older)
+            || newest.is_some_and(|newest| u64::from(newest.rules) == self.rules)
+    }
+
     /// Whether a disk may be damaged: what a majority has lost nobody has, so one at a time, while
     /// enough others are well.
     pub(crate) fn may_damage(&self) -> bool {
@@ -259,7 +266,8 @@ impl World {
     /// one of them.
     pub(crate) fn may_lose_a_member(&self) -> bool {
         let first = (self.members_min as u64) + 1;
-        self.nodes.range(..first).count() > 1
+        let stay = self.nodes.range(..first);
+        stay.filter(|(id, _)| !self.leaving.contains(id)).count() > 1
     }
 
     /// A wall clock was set.

@@ -180,7 +180,7 @@ fn simulate() -> Result<Outcome> {
         .args(sim::choice())
         .args(["--bin", "hostd-sim", "--test", "runs"]);
     run(command)?;
-    passed(sim::simulate(&["--iterations", "300"]))
+    passed(run(&mut sim::simulator(&["--iterations", "300"])))
 }
 
 fn run_demo() -> Result<Outcome> {

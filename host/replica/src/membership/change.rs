@@ -19,7 +19,19 @@ use crate::{
 /// Takes a node in, as the leader; or notices its new address.
 pub(crate) async fn take_in(replica: &Replica, joiner: Joiner) -> Result<(), Refusal> {
     let deadline = Instant::now() + OWN_CHANGE_TIMEOUT;
-    let Joiner { id, node, replaces } = joiner;
+    let Joiner {
+        id,
+        node,
+        replaces,
+        honours,
+    } = joiner;
+    let view = replica.views().latest();
+    if let Some(runs) = view.runs().filter(|runs| !honours.contains(runs)) {
+        return Err(invalid(format!(
+            "the cluster runs {runs}, which node {id} does not know: start the hostd version there that the \
+             other nodes run"
+        )));
+    }
     let _turn = turn(replica, deadline).await?;
     match replica.member(id) {
         None => {
@@ -128,6 +140,7 @@ async fn add(
         id,
         node,
         replaces: false,
+        honours: meeting.honours,
     };
     take_in(replica, joiner).await?;
     // It may have joined by itself in the meantime, as something else.

@@ -130,6 +130,7 @@ impl Replica {
                 ..self.inner().node.clone()
             },
             replaces: self.replaces(),
+            honours: self.honours(),
         };
         let mut patience = Complaints::new();
         let mut addresses = through.clone();

@@ -68,6 +68,7 @@ async fn announce(replica: &Replica) {
         id: replica.id(),
         node: replica.inner().node.clone(),
         replaces: false,
+        honours: replica.honours(),
     };
     let leader = replica.leadership().borrow().clone();
     let told = match leader.leader {

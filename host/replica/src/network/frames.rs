@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use hostd_machine::{RowsAnswer, RowsQuestion};
-use hostd_protocol::{Command, Failure, MemberChange, NodeId, NodeStatus, Outcome};
+use hostd_protocol::{Command, EngineIdentity, Failure, MemberChange, NodeId, NodeStatus, Outcome};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::types::{CommittedLeaderId, Node, Nodes, TypeConfig, Vote};
 
 /// Version of everything in this module. Nodes of different versions do not talk, so a hostd that is to
-/// take part in a rolling upgrade must keep it: new questions and answers go to the end of their enums.
+/// take part in a rolling upgrade must keep it: what is new goes to the end of the enums here, and no
+/// struct that travels gets another field, [`hostd_protocol::NodeStatus`] among them.
 pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Who a node is, told once on each connection in both directions.
@@ -194,6 +195,8 @@ pub struct Joiner {
     pub node: Node,
     /// It takes the place of the member that has its number: that one's data is gone for good.
     pub replaces: bool,
+    /// The engines that it can honour.
+    pub honours: Vec<EngineIdentity>,
 }
 
 /// The answer to an [`Ask`].
@@ -263,6 +266,8 @@ pub struct Meeting {
     pub members: Nodes,
     /// See `members`; `None` as long as it has applied none.
     pub membership: Option<u64>,
+    /// The engines that it can honour.
+    pub honours: Vec<EngineIdentity>,
 }
 
 /// What comes before a snapshot's chunks.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use hostd_machine::{Rehearsals, Views};
-use hostd_protocol::{Failure, FailureCode, NodeId};
+use hostd_protocol::{EngineIdentity, Failure, FailureCode, NodeId};
 use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
@@ -254,6 +254,11 @@ impl Replica {
         let server = self.inner.raft.server_metrics();
         let server = server.borrow_watched();
         server.membership_config.membership().get_node(&id).cloned()
+    }
+
+    /// The engines that this node can honour, oldest first.
+    pub(crate) fn honours(&self) -> Vec<EngineIdentity> {
+        self.views().latest().honours().to_vec()
     }
 
     /// Whether this node takes the place of a member that had its number.

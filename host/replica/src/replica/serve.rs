@@ -72,6 +72,7 @@ impl Replica {
             joined: self.has_joined(),
             members: nodes.map(|(id, node)| (*id, node.clone())).collect(),
             membership: applied.log_id().as_ref().map(openraft::LogId::index),
+            honours: self.honours(),
         }
     }
 }

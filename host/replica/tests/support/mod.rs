@@ -66,9 +66,19 @@ pub async fn open<T: Transport>(
     directory: &Path,
     transport: Arc<T>,
 ) -> Result<Replica, OpenError> {
+    open_as(engine(), config, directory, transport).await
+}
+
+/// A node whose hostd is perhaps an older one.
+pub async fn open_as<T: Transport>(
+    engine: Arc<Engine>,
+    config: ReplicaConfig,
+    directory: &Path,
+    transport: Arc<T>,
+) -> Result<Replica, OpenError> {
     log_to_stderr();
     let state = once_free(|| open_database(&directory.join("state.redb"), true, 1 << 20)).await?;
-    let machine = Machine::open(engine(), state).expect("the state opens");
+    let machine = Machine::open(engine, state).expect("the state opens");
     let parts = ReplicaParts {
         log: once_free(|| LogDisk::open(directory, true)).await?,
         machine,

@@ -2,7 +2,7 @@
 //! broken.
 
 use hostd_machine::{FoundRow, Revision, RowsAnswer, RowsQuestion};
-use hostd_protocol::{Command, Failure, FailureCode, MemberChange, Outcome, Reply};
+use hostd_protocol::{Command, EngineIdentity, Failure, FailureCode, MemberChange, Outcome, Reply};
 use hostd_replica::network::{
     Answer, Ask, ControlAsk, ControlTell, Hello, Joiner, Meeting, Opening, Question, Rebuff,
     Refusal, SnapshotHead, SnapshotPart, SnapshotTell, Tell,
@@ -58,6 +58,14 @@ fn node() -> Node {
     }
 }
 
+fn engine() -> EngineIdentity {
+    EngineIdentity {
+        wasmtime: "48.0.8".into(),
+        target: "x86_64-unknown-linux-gnu".into(),
+        rules: 5,
+    }
+}
+
 fn seeds() -> Vec<Vec<u8>> {
     let hello = Hello {
         protocol: hostd_replica::network::PROTOCOL_VERSION,
@@ -83,6 +91,7 @@ fn seeds() -> Vec<Vec<u8>> {
             id: 2,
             node: node(),
             replaces: true,
+            honours: vec![engine()],
         }),
         Ask::Status,
         Ask::Rows {
@@ -95,7 +104,8 @@ fn seeds() -> Vec<Vec<u8>> {
         },
     ];
     let outcome: Outcome = Ok(Reply::Array(vec![Reply::Nil, Reply::Integer(3)]));
-    let tells: [Result<Tell, Refusal>; 7] = [
+    let tells: [Result<Tell, Refusal>; 8] = [
+        Ok(Tell::Status(Box::new(super::protocol::status()))),
         Ok(Tell::Outcome(outcome)),
         Ok(Tell::ReadIndex(7)),
         Ok(Tell::Done),
@@ -115,6 +125,7 @@ fn seeds() -> Vec<Vec<u8>> {
             joined: true,
             members: [(1, node())].into(),
             membership: Some(3),
+            honours: vec![engine()],
         })),
         Err(Refusal::unknown(Failure::new(
             FailureCode::Timeout,
@@ -166,4 +177,23 @@ fn seeds() -> Vec<Vec<u8>> {
         ));
     }
     seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use hostd_replica::network::PROTOCOL_VERSION;
+
+    use super::*;
+
+    /// Nodes of different hostds talk while they are upgraded one by one. Who changes these bytes gives
+    /// the protocol another number, and the changelog a word that all nodes must be stopped.
+    #[test]
+    fn the_bytes_of_a_version_of_the_protocol_stay_as_they_are() {
+        let mut hasher = blake3::Hasher::new();
+        for seed in seeds() {
+            hasher.update(&seed);
+        }
+        let digest = hasher.finalize().to_hex();
+        assert_eq!((PROTOCOL_VERSION, &digest[..16]), (3, "?"));
+    }
 }

@@ -176,7 +176,7 @@ fn description() -> PluginDescription {
     }
 }
 
-fn status() -> NodeStatus {
+pub(super) fn status() -> NodeStatus {
     NodeStatus {
         id: 1,
         address: "127.0.0.1:1".into(),
