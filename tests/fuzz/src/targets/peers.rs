@@ -194,6 +194,6 @@ mod tests {
             hasher.update(&seed);
         }
         let digest = hasher.finalize().to_hex();
-        assert_eq!((PROTOCOL_VERSION, &digest[..16]), (3, "?"));
+        assert_eq!((PROTOCOL_VERSION, &digest[..16]), (3, "c7ecdc30e6778c64"));
     }
 }
