@@ -252,14 +252,28 @@ impl World {
     }
 
     /// Whether a disk may be damaged: what a majority has lost nobody has, so one at a time, while
-    /// enough others are well.
+    /// enough others are well. That is, they vote; who was just taken in need not have what the founder
+    /// acknowledged alone. And none is quarantined, or it will soon begin with nothing.
     pub(crate) fn may_damage(&self) -> bool {
         self.damaged.is_empty()
             && self.recovering.is_empty()
             && self.nodes.values().all(|node| node.wrong_row.is_none())
             && self.invariants.unsettled().is_none()
             && self.may_lose_a_member()
-            && self.nodes.values().filter(|node| node.is_ready()).count() >= self.members_min
+            && !self
+                .nodes
+                .keys()
+                .any(|id| self.invariants.is_quarantined(*id))
+            && self
+                .nodes
+                .values()
+                .filter(|node| self.is_voting(node))
+                .count()
+                >= self.members_min
+    }
+
+    fn is_voting(&self, node: &SimNode) -> bool {
+        node.is_ready() && self.invariants.votes(node.id)
     }
 
     /// Whether a member may go for good: clients that were told of the first members only must find
