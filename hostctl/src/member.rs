@@ -13,12 +13,12 @@ use crate::{connect, output};
 #[command(after_help = "\
 Examples:
   hostctl member list
-  hostctl member add 4 10.0.0.4:11001 --learner   the node there, hostd -n 4 --join ..., is not to vote
+  hostctl member add 4 10.0.0.4:11001 --learner   hostd -n 4 --join ... there is not to vote
   hostctl member remove 2                         then stop it there
   hostctl member transfer 3                       before node 1, the leader, is restarted
 
-A node that is started with `hostd --join` adds itself, and votes once it is in sync. `add` waits until
-the node answers.")]
+A node that is started with `hostd --join` adds itself, and votes once it is in sync. `add`
+waits until the node answers.")]
 pub(crate) enum Command {
     /// List the members as the answering node knows them
     List,

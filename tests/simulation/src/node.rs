@@ -42,7 +42,7 @@ pub(crate) struct SimNode {
     pub(crate) wrong_row: Option<u64>,
     /// Whether it is started with `--recover`.
     pub(crate) recover: bool,
-    /// Whether the hostd on it is the one before this one, which knows no newer rules.
+    /// Whether the hostd that starts on it is the one before this one, which knows no newer rules.
     pub(crate) older: bool,
     /// When checkpoints are made.
     pub(crate) checkpoint: CheckpointPolicy,
@@ -60,6 +60,8 @@ struct Running {
     process: Process,
     report: Arc<Mutex<Report>>,
     paused: bool,
+    /// Which hostd it is: see [`SimNode::older`].
+    older: bool,
 }
 
 /// What a process said.
@@ -136,6 +138,12 @@ impl SimNode {
         self.running.is_some()
     }
 
+    /// Whether what runs on it, or would, is the old hostd.
+    pub(crate) fn runs_older(&self) -> bool {
+        let running = self.running.as_ref();
+        running.map_or(self.older, |running| running.older)
+    }
+
     /// Whether its process said that it is ready.
     pub(crate) fn is_ready(&self) -> bool {
         let running = self.running.as_ref();
@@ -179,6 +187,7 @@ impl SimNode {
             process,
             report,
             paused: false,
+            older: self.older,
         });
         Ok(())
     }

@@ -247,7 +247,7 @@ impl World {
     /// Whether the newest rules are in force, unless an old hostd still runs.
     pub(crate) fn follows_newest_rules(&mut self) -> bool {
         let newest = self.fixtures.engine.honours().last();
-        self.nodes.values().any(|node| node.older)
+        self.nodes.values().any(SimNode::runs_older)
             || newest.is_some_and(|newest| u64::from(newest.rules) == self.rules)
     }
 
