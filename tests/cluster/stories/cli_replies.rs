@@ -6,11 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cluster_tests::{Cluster, target_directory};
-use hostd_protocol::Command;
 use serde_json::Value;
 
 use crate::live_plugins::{fixture, with_version};
-use crate::support::{make_wrong, story};
+use crate::support::{make_wrong, set, story};
 
 /// Fields of JSON documents that differ from run to run.
 const VOLATILE: [&str; 15] = [
@@ -399,17 +398,8 @@ fn of_a_wrong_node() {
     story(3, |cluster| {
         cluster.hostctl().call(&["set", "greeting", "hello"])?;
         cluster.compare_digests()?;
-        let wrong = Command::Call {
-            principal: "nobody".into(),
-            plugin: Some("kv".into()),
-            command: "set".into(),
-            arguments: ["greeting", "goodbye"]
-                .map(|word| word.as_bytes().to_vec().into())
-                .to_vec(),
-            once: None,
-        };
         // Not the founder, which leads.
-        make_wrong(cluster, 3, wrong)?;
+        make_wrong(cluster, 3, set("greeting", "goodbye"))?;
         let mut terminal = Terminal::new(cluster);
         terminal.look("verify")?;
         terminal.compare("differs")

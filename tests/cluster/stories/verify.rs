@@ -2,10 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_tests::{Answer, PATIENCE};
-use hostd_protocol::Command;
 use serde_json::Value;
 
-use crate::support::{Load, make_wrong, story};
+use crate::support::{Load, make_wrong, set, story};
 
 fn found(answer: &Answer) -> Result<Value> {
     serde_json::from_str(&answer.stdout).with_context(|| format!("not JSON: {answer:?}"))
@@ -56,16 +55,7 @@ fn a_wrong_node_and_the_first_differing_key_are_named() {
         cluster.hostctl().call(&["set", "shared key", "right"])?;
         cluster.compare_digests()?;
         let wrong = cluster.follower()?;
-        let command = Command::Call {
-            principal: "nobody".into(),
-            plugin: Some("kv".into()),
-            command: "set".into(),
-            arguments: ["shared key", "wrong"]
-                .map(|word| word.as_bytes().to_vec().into())
-                .to_vec(),
-            once: None,
-        };
-        make_wrong(cluster, wrong, command)?;
+        make_wrong(cluster, wrong, set("shared key", "wrong"))?;
         for id in cluster.ids() {
             // The wrong one itself tells the same, quarantined or not.
             let hostctl = cluster.hostctl_directly_at(id)?;

@@ -26,6 +26,19 @@ pub(crate) fn make_wrong(cluster: &mut Cluster, id: u64, command: Command) -> Re
     cluster.restart(id)
 }
 
+/// What a node does that is to have another value of a key.
+pub(crate) fn set(key: &str, value: &str) -> Command {
+    Command::Call {
+        principal: "nobody".into(),
+        plugin: Some("kv".into()),
+        command: "set".into(),
+        arguments: [key, value]
+            .map(|word| word.as_bytes().to_vec().into())
+            .to_vec(),
+        once: None,
+    }
+}
+
 /// Continues a stopped node's state with what the cluster's log does not have, as if its machine had
 /// computed something else.
 fn diverge(directory: &Path, term: u64, command: Command) -> Result<()> {

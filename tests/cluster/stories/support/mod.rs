@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use cluster_tests::Cluster;
 use hostd_client::{Client, Credentials};
 
-pub(crate) use diverge::make_wrong;
+pub(crate) use diverge::{make_wrong, set};
 pub(crate) use load::Load;
 
 /// Plugins that every story's nodes have.
