@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hostd_gateway::{Gateway, Limits, Service, bind};
+use hostd_gateway::{Caller, Doors, Gateway, Limits, Service};
 use hostd_protocol::{
     Access, CallError, CommandDescription, Failure, FailureCode, PluginDescription, Reply, Request,
     Response,
@@ -23,7 +23,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    async fn handle(&self, _: &Arc<str>, request: Request) -> Result<Response, CallError> {
+    async fn handle(&self, _: &Caller, request: Request) -> Result<Response, CallError> {
         match request {
             Request::Call(call) if call.command == "ticket" => Ok(Response::Reply(Reply::Integer(
                 self.tickets.fetch_add(1, Ordering::Relaxed) + 1,
@@ -48,6 +48,14 @@ impl Service for Echo {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }
+    }
+
+    fn unproved(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn prove(&self, _: Option<&str>, _: &str) -> Option<Arc<str>> {
+        None
     }
 }
 
@@ -81,10 +89,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = arguments.next().ok_or("usage: echo_server ADDR PKI-DIR")?;
     let pki = PathBuf::from(arguments.next().ok_or("usage: echo_server ADDR PKI-DIR")?);
     let credentials = hostd_pki::provision(&pki, 1)?;
-    let endpoint = bind(address.parse()?, &credentials)?;
+    let doors = Doors::bind_quic(address.parse()?, &credentials)?;
     let cluster = credentials.cluster().unwrap_or_default().to_owned();
     let gateway = Gateway::serve(
-        endpoint,
+        doors,
         cluster,
         Limits::default(),
         Echo::default(),

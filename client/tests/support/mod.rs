@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hostd_client::{Builder, Client, Credentials};
-use hostd_gateway::{Gateway, Limits, Service, bind};
+use hostd_gateway::{Caller, Doors, Gateway, Limits, Service};
 use hostd_pki::Authority;
 use hostd_protocol::{
     Access, Call, CallError, CommandDescription, EngineIdentity, Failure, FailureCode, Health,
@@ -125,11 +125,12 @@ impl FakeNode {
         address: SocketAddr,
     ) -> Self {
         let credentials = Credentials::from_dir_node(pki.path(), id).unwrap();
-        let endpoint = bind(address, &credentials).unwrap();
+        let doors = Doors::bind_quic(address, &credentials).unwrap();
+        let endpoint = doors.quic.clone();
         let address = endpoint.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         let gateway = Gateway::serve(
-            endpoint.clone(),
+            doors,
             credentials.cluster().unwrap().to_owned(),
             Limits::default(),
             FakeService {
@@ -272,7 +273,7 @@ struct FakeService {
 }
 
 impl Service for FakeService {
-    async fn handle(&self, _: &Arc<str>, request: Request) -> Result<Response, CallError> {
+    async fn handle(&self, _: &Caller, request: Request) -> Result<Response, CallError> {
         let kind = match &request {
             Request::Call(call) => call.command.clone(),
             Request::OpenSession => "OpenSession".into(),
@@ -319,6 +320,14 @@ impl Service for FakeService {
             Request::Plugins => Ok(Response::Plugins(Vec::new(), Box::default())),
             other => panic!("no test asks for {other:?}"),
         }
+    }
+
+    fn unproved(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn prove(&self, _: Option<&str>, _: &str) -> Option<Arc<str>> {
+        None
     }
 }
 

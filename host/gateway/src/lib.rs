@@ -1,9 +1,8 @@
-//! The doors of a node: one UDP port, QUIC with mutual TLS, clients and peers told apart by ALPN.
+//! The doors of a node, on one address: QUIC on UDP, for clients and peers; RESP and HTTP on TCP.
 //!
-//! A client's connection carries one or a few long-lived streams of requests; the gateway reads
-//! frames, asks the [`Service`], and writes the answers back in whatever order they come. A
-//! peer's connection is handed to the [`PeerHandler`] as it is. Who somebody is, the verified
-//! certificate says and nothing else.
+//! Each door turns what its clients say into [`hostd_protocol::Request`]s, asks the [`Service`], and
+//! says the answers in its own words. A peer's connection is handed to the [`PeerHandler`] as it is.
+//! Who somebody is, the verified certificate says, or over TCP a password or token.
 //!
 //! What it guards: who may connect, how much of the node one connection and all of them may take
 //! ([`Limits`]), and that no request hurts another's. What it must not know: what a request
@@ -11,12 +10,15 @@
 
 #![forbid(unsafe_code)]
 
-mod client;
-mod exchange;
+mod gateway;
+mod http;
 mod limits;
-mod listener;
+mod quic;
+mod resp;
 mod service;
+mod tcp;
 
+pub use gateway::{BindError, Doors, Gateway};
 pub use limits::{Limits, Load};
-pub use listener::{BindError, Gateway, bind};
-pub use service::{PeerHandler, Service};
+pub use service::{Caller, PeerHandler, Service};
+pub use tcp::{Require, TcpDoor};

@@ -27,6 +27,10 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// A handshake that takes longer is given up.
     pub handshake_timeout: Duration,
+    /// Bytes of a line over TCP: of an inline command, or an HTTP request line.
+    pub line_bytes_max: usize,
+    /// A TCP connection that says nothing for this long, not even at its beginning, is closed.
+    pub idle_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -43,6 +47,8 @@ impl Default for Limits {
             backlog_bytes_max: 1 << 20,
             stall_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
+            line_bytes_max: 64 << 10,
+            idle_timeout: Duration::from_mins(10),
         }
     }
 }

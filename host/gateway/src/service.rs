@@ -1,22 +1,40 @@
 //! What the gateway calls.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hostd_protocol::{CallError, NodeId, Request, Response};
 
-/// Answers clients' requests.
+/// Who asks, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The common name of the client's certificate, or what it proved otherwise.
+    pub identity: Arc<str>,
+    /// The other end of the connection.
+    pub from: SocketAddr,
+}
+
+/// Answers clients' requests, whichever door they came in by.
 ///
-/// The returned future is polled on the connection's own task, together with all others of that
-/// stream: it must not block, and long computations belong on another thread. It is dropped when
-/// the client is gone.
+/// The returned futures are polled on the connection's own task, together with all others of that
+/// connection: they must not block, and long computations belong on another thread. They are dropped
+/// when the client is gone.
 pub trait Service: Clone + Send + Sync + 'static {
-    /// Answers one request of `principal`, the common name of the client's certificate.
+    /// Answers one request.
     fn handle(
         &self,
-        principal: &Arc<str>,
+        caller: &Caller,
         request: Request,
     ) -> impl Future<Output = Result<Response, CallError>> + Send;
+
+    /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over
+    /// TCP only: QUIC always has a certificate.
+    fn unproved(&self) -> Option<Arc<str>>;
+
+    /// Whose secret this is: a password, with the name it is said to belong to, or a token, which needs
+    /// none. `None` when it is nobody's.
+    fn prove(&self, name: Option<&str>, secret: &str) -> Option<Arc<str>>;
 }
 
 /// Takes over the connection of a peer, whose certificate proves its node number. It must not

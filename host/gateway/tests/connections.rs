@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostd_gateway::{Limits, bind};
+use hostd_gateway::{Doors, Limits};
 use hostd_pki::{Authority, Credentials};
 use hostd_protocol::Response;
 use hostd_quic::{Close, Ended};
@@ -32,7 +32,7 @@ async fn refusal(world: &World, tls: ClientConfig) -> Ended {
 
 #[tokio::test]
 async fn a_peer_is_handed_over_with_its_proven_number() {
-    let mut world = World::new(Limits::default());
+    let mut world = World::new(Limits::default()).await;
     let connection = world
         .dial(world.node(2).peer_config(Some(1)).unwrap())
         .await
@@ -52,7 +52,7 @@ async fn a_peer_is_handed_over_with_its_proven_number() {
 
 #[tokio::test]
 async fn the_door_is_chosen_by_alpn_and_each_wants_its_kind_of_certificate() {
-    let mut world = World::new(Limits::default());
+    let mut world = World::new(Limits::default()).await;
     let client_as_peer = refusal(&world, world.admin().peer_config(Some(1)).unwrap()).await;
     assert!(
         matches!(&client_as_peer, Ended::Credentials(why) if why.contains("cannot connect as a node")),
@@ -72,7 +72,7 @@ async fn the_door_is_chosen_by_alpn_and_each_wants_its_kind_of_certificate() {
 
 #[tokio::test]
 async fn a_node_of_another_cluster_of_the_same_authority_is_refused() {
-    let mut world = World::new(Limits::default());
+    let mut world = World::new(Limits::default()).await;
     let path = |file: &str| world.pki.path().join(file);
     let read = |file: &str| fs::read_to_string(path(file)).unwrap();
     let issuer = Issuer::from_ca_cert_pem(
@@ -103,7 +103,7 @@ async fn a_node_of_another_cluster_of_the_same_authority_is_refused() {
 
 #[tokio::test]
 async fn strangers_are_refused_in_the_handshake() {
-    let mut world = World::new(Limits::default());
+    let mut world = World::new(Limits::default()).await;
     // Of another authority, both the one they believe and the one that signed them.
     let elsewhere = TempDir::new().unwrap();
     let authority = Authority::init(elsewhere.path()).unwrap();
@@ -162,7 +162,7 @@ async fn strangers_are_refused_in_the_handshake() {
 
 #[tokio::test]
 async fn garbage_at_the_port_and_silent_strangers_delay_nobody() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut noise = 0x9e37_79b9_7f4a_7c15u64;
     for length in (0..1_400).step_by(7) {
@@ -192,7 +192,8 @@ async fn connections_over_the_limit_are_told_so() {
     let world = World::new(Limits {
         connections_max: 2,
         ..Limits::default()
-    });
+    })
+    .await;
     let _first = world.client().await;
     let second = world.client().await;
     eventually(|| world.gateway.load().connections() == 2).await;
@@ -215,7 +216,7 @@ async fn connections_over_the_limit_are_told_so() {
 
 #[tokio::test]
 async fn shutdown_answers_what_was_asked_and_says_goodbye() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     let idle = world.client().await;
     client.ask(&[(1, call("hold", b""))]).await;
@@ -241,7 +242,7 @@ async fn shutdown_answers_what_was_asked_and_says_goodbye() {
 
 #[tokio::test]
 async fn shutdown_gives_up_after_its_grace() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     client.ask(&[(1, call("hold", b""))]).await;
     eventually(|| world.gateway.load().requests() == 1).await;
@@ -251,15 +252,17 @@ async fn shutdown_gives_up_after_its_grace() {
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
-    let world = World::new(Limits::default());
-    let error = bind(world.address, &world.node(2)).unwrap_err().to_string();
+    let world = World::new(Limits::default()).await;
+    let error = Doors::bind_quic(world.address, &world.node(2))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&world.address.to_string()), "{error}");
     assert!(error.contains("--listen"), "{error}");
 }
 
 #[tokio::test]
 async fn a_client_may_not_open_streams_without_end() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let client = world.client().await;
     let connection = client.connection.clone();
     let mut open = vec![client];

@@ -28,7 +28,7 @@ fn close_code(error: &ConnectionError) -> (Close, String) {
 
 #[tokio::test]
 async fn many_requests_in_flight_are_answered_in_any_order() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     let mut requests = vec![(0, call("hold", b""))];
     for id in 1..=1_000u64 {
@@ -49,7 +49,7 @@ async fn many_requests_in_flight_are_answered_in_any_order() {
 
 #[tokio::test]
 async fn the_principal_is_the_certificates_common_name() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     client.ask(&[(1, call("who", b""))]).await;
     let (_, answer) = client.answer().await.unwrap();
@@ -58,7 +58,7 @@ async fn the_principal_is_the_certificates_common_name() {
 
 #[tokio::test]
 async fn a_hundred_mebibytes_are_too_large_and_the_connection_goes_on() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     // Encoded before there is a connection, whose thread this one is: a debug build takes seconds
     // for it, in which the connection would hear nothing.
     let mut bytes = Vec::new();
@@ -79,7 +79,8 @@ async fn a_frame_beyond_skipping_closes_the_connection() {
     let world = World::new(Limits {
         skip_bytes_max: 1 << 20,
         ..Limits::default()
-    });
+    })
+    .await;
     let mut client = world.client().await;
     let mut bytes = (40u32 << 20).to_le_bytes().to_vec();
     bytes.extend([0; 100]);
@@ -94,7 +95,8 @@ async fn requests_over_the_limit_of_a_connection_are_overloaded() {
     let world = World::new(Limits {
         in_flight_per_connection_max: 10,
         ..Limits::default()
-    });
+    })
+    .await;
     let mut client = world.client().await;
     let requests: Vec<_> = (0..15).map(|id| (id, call("hold", b""))).collect();
     client.ask(&requests).await;
@@ -119,7 +121,8 @@ async fn requests_over_the_limit_of_the_node_are_overloaded() {
     let world = World::new(Limits {
         in_flight_max: 4,
         ..Limits::default()
-    });
+    })
+    .await;
     let mut first = world.client().await;
     let requests: Vec<_> = (0..4).map(|id| (id, call("hold", b""))).collect();
     first.ask(&requests).await;
@@ -131,7 +134,7 @@ async fn requests_over_the_limit_of_the_node_are_overloaded() {
 
 #[tokio::test]
 async fn requests_of_a_client_that_left_are_dropped() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     client.ask(&[(1, call("hold", b""))]).await;
     eventually(|| world.gateway.load().requests() == 1).await;
@@ -150,7 +153,7 @@ async fn bytes_that_are_no_request_close_the_connection_with_a_reason() {
         // An empty frame.
         &[0, 0, 0, 0],
     ] {
-        let world = World::new(Limits::default());
+        let world = World::new(Limits::default()).await;
         let mut client = world.client().await;
         client.send.write_all(bytes).await.unwrap();
         let (close, reason) = close_code(&client.connection.closed().await);
@@ -161,7 +164,7 @@ async fn bytes_that_are_no_request_close_the_connection_with_a_reason() {
 
 #[tokio::test]
 async fn a_stream_that_ends_inside_a_frame_closes_the_connection() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     client.send.write_all(&[9, 0, 0, 0, 1]).await.unwrap();
     client.send.finish().unwrap();
@@ -171,7 +174,7 @@ async fn a_stream_that_ends_inside_a_frame_closes_the_connection() {
 
 #[tokio::test]
 async fn a_finished_stream_gets_its_answers_and_another_can_be_opened() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     for round in 0..20 {
         client.ask(&[(round, call("echo", b"x"))]).await;
@@ -184,7 +187,7 @@ async fn a_finished_stream_gets_its_answers_and_another_can_be_opened() {
 
 #[tokio::test]
 async fn a_reader_that_is_slow_stops_being_served_and_gets_everything_in_the_end() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut client = world.client().await;
     // 2 000 answers of 100 kB; what is on the way to a reader that does not read is bounded by
     // the backlog and the windows of the connection.
@@ -209,7 +212,8 @@ async fn refusals_for_nobody_are_bounded_too() {
     let world = World::new(Limits {
         in_flight_per_connection_max: 1,
         ..Limits::default()
-    });
+    })
+    .await;
     let count = 200_000u64;
     let argument = [0; 200];
     let mut bytes = Vec::new();
@@ -249,7 +253,8 @@ async fn a_reader_that_stalls_is_disconnected() {
     let world = World::new(Limits {
         stall_timeout: Duration::from_millis(300),
         ..Limits::default()
-    });
+    })
+    .await;
     let mut client = world.client().await;
     let requests: Vec<_> = (0..1_000).map(|id| (id, call("big", b"100000"))).collect();
     client.ask(&requests).await;
@@ -259,7 +264,7 @@ async fn a_reader_that_stalls_is_disconnected() {
 
 #[tokio::test]
 async fn a_panic_of_the_service_ends_one_connection_only() {
-    let world = World::new(Limits::default());
+    let world = World::new(Limits::default()).await;
     let mut unlucky = world.client().await;
     let mut other = world.client().await;
     other.ask(&[(1, call("hold", b""))]).await;

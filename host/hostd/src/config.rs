@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use hostd_gateway::Require;
 use hostd_protocol::NodeId;
 use thiserror::Error;
 
@@ -29,6 +31,10 @@ pub struct Config {
     pub open_reads: bool,
     /// With data that cannot be used: set it aside, and learn everything anew from the others.
     pub recover: bool,
+    /// The password of RESP and HTTP clients who are called [`DEFAULT_IDENTITY`].
+    pub auth: Option<Secret>,
+    /// What RESP and HTTP ask of a connection.
+    pub require: Require,
     /// Follow no newer rules than these, as an earlier hostd that does not know them.
     pub rules_max: Option<u32>,
 }
@@ -48,8 +54,37 @@ impl Config {
             sync: true,
             open_reads: false,
             recover: false,
+            auth: None,
+            require: Require::Nothing,
             rules_max: None,
         }
+    }
+}
+
+/// Who a RESP or HTTP client is that gives no name: Redis's name for it.
+pub const DEFAULT_IDENTITY: &str = "default";
+
+/// What must not be seen: it is never printed, and compared in a time that tells nothing of it.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Whether the other one is the same.
+    pub fn is(&self, other: &str) -> bool {
+        // Digests have one length, and which bytes of them differ says nothing of the secret.
+        blake3::hash(self.0.as_bytes()) == blake3::hash(other.as_bytes())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(secret: String) -> Self {
+        Self(secret.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret(..)")
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hostd_gateway::Doors;
 use hostd_machine::{Engine, Fault, Machine, OpenError};
 use hostd_pki::{Credentials, Identity};
 use hostd_protocol::TimeNs;
@@ -25,7 +26,7 @@ pub struct Ground {
     /// The node's own certificate and key.
     pub credentials: Credentials,
     /// Where clients and peers connect, and from where peers are dialled.
-    pub endpoint: quinn::Endpoint,
+    pub doors: Doors,
     /// The machine, open.
     pub machine: Machine,
     /// The log's files.
@@ -50,7 +51,7 @@ impl Ground {
         config: &Config,
         engine: Arc<Engine>,
         credentials: Credentials,
-        endpoint: quinn::Endpoint,
+        doors: Doors,
         data: &DataDir,
     ) -> Result<Self, StartError> {
         if !config.sync {
@@ -79,7 +80,7 @@ impl Ground {
             })?;
         Ok(Self {
             credentials,
-            endpoint,
+            doors,
             machine,
             log,
             clock: Arc::new(wall_clock),

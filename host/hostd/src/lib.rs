@@ -18,7 +18,8 @@ mod recover;
 mod replication;
 mod service;
 
-pub use config::{Config, ConfigError, Formation, Pki};
+pub use config::{Config, ConfigError, DEFAULT_IDENTITY, Formation, Pki, Secret};
 pub use ground::Ground;
+pub use hostd_gateway::{Doors, Require};
 pub use node::{Node, StartError};
 pub use plugins::{PluginFile, load as load_plugins};

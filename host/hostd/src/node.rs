@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostd_gateway::{Gateway, Limits};
+use hostd_gateway::{Doors, Gateway, Limits};
 use hostd_machine::Engine;
 use hostd_pki::{Identity, PkiError};
 use hostd_protocol::{
@@ -155,11 +155,11 @@ impl Node {
         let files = plugins::load(&engine, &config.plugins)?;
         let credentials = ground::credentials(&config)?;
         let data = DataDir::open(&config.data, config.node_id)?;
-        let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
+        let doors = Doors::bind(config.listen, &credentials, config.require).await?;
         let start = async |config: &Config, data: &DataDir| {
             let (engine, credentials) = (Arc::clone(&engine), credentials.clone());
             let ground =
-                Ground::of_system(config, engine, credentials, endpoint.clone(), data).await?;
+                Ground::of_system(config, engine, credentials, doors.clone(), data).await?;
             let node = Self::start_on(config, files.clone(), ground).await?;
             recover::done(data);
             recover::remember_members(&node.replica, data);
@@ -195,7 +195,8 @@ impl Node {
         ground: Ground,
         reads: Option<ReadSink>,
     ) -> Result<Self, StartError> {
-        let endpoint = ground.endpoint.clone();
+        let doors = ground.doors.clone();
+        let endpoint = doors.quic.clone();
         let address = endpoint.local_addr()?;
         let cluster_name = ground.credentials.cluster().unwrap_or_default().to_owned();
         let replica = replication::open(config, ground, address).await?;
@@ -206,13 +207,13 @@ impl Node {
             }
             tracing::info!("--recover: the data is sound, and nothing is set aside");
         }
-        let mut service = Service::new(replica.clone(), config.open_reads);
+        let mut service = Service::new(replica.clone(), config);
         if let Some(sink) = reads {
             service = service.tell_reads(sink);
         }
         let peers = replica.clone();
         let gateway = Gateway::serve(
-            endpoint.clone(),
+            doors,
             cluster_name,
             Limits::default(),
             service.clone(),

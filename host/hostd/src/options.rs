@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use hostd_gateway::Require;
 use serde::Deserialize;
 
-use crate::config::{Config, ConfigError, Formation, Pki};
+use crate::config::{Config, ConfigError, Formation, Pki, Secret};
 use crate::dev::DevOptions;
 
 /// Runs WebAssembly components as a replicated state machine.
@@ -104,7 +105,7 @@ pub struct Options {
     #[arg(long, value_name = "FORMAT", env = "HOSTD_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// RESP password (not built yet)
+    /// Password of RESP and HTTP clients (AUTH, Basic); a path after @ names a file that holds it
     #[arg(
         long,
         value_name = "PASSWORD",
@@ -116,6 +117,10 @@ pub struct Options {
     /// Start a new one-node cluster from a snapshot (not built yet)
     #[arg(long, value_name = "FILE")]
     pub restore: Option<PathBuf>,
+
+    /// What RESP and HTTP ask of a connection: tls, or a client certificate [default: neither]
+    #[arg(long, value_name = "WHAT", env = "HOSTD_REQUIRE")]
+    pub require: Option<RequireOption>,
 
     /// Damaged or outdated data: set it aside, rejoin as a learner, vote once in sync
     #[arg(long, env = "HOSTD_RECOVER")]
@@ -157,6 +162,16 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
+}
+
+/// What RESP and HTTP ask of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequireOption {
+    /// TLS.
+    Tls,
+    /// TLS, with a client certificate of the cluster's authority.
+    Certificate,
 }
 
 /// How to log.
@@ -211,6 +226,7 @@ impl Options {
             log_format: self.log_format.or(file.log_format),
             auth: self.auth.or(file.auth),
             restore: self.restore.or(file.restore),
+            require: self.require.or(file.require),
             recover: self.recover || file.recover,
             rules_max: self.rules_max.or(file.rules_max),
         }
@@ -292,15 +308,18 @@ impl Options {
             sync: !self.no_sync,
             open_reads: self.open_reads,
             recover: self.recover,
+            auth: self.auth.map(secret).transpose()?,
+            require: match self.require {
+                None => Require::Nothing,
+                Some(RequireOption::Tls) => Require::Tls,
+                Some(RequireOption::Certificate) => Require::Certificate,
+            },
             rules_max: self.rules_max,
         })
     }
 
     fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
-        let missing = [
-            ("--auth", self.auth.is_some()),
-            ("--restore", self.restore.is_some()),
-        ];
+        let missing = [("--restore", self.restore.is_some())];
         match missing.into_iter().find(|(_, asked)| *asked) {
             Some((flag, _)) => Err(ConfigError::Flag {
                 flag,
@@ -309,6 +328,27 @@ impl Options {
             None => Ok(()),
         }
     }
+}
+
+/// A password as it is given, or the first line of the file that `@` names.
+fn secret(given: String) -> Result<Secret, ConfigError> {
+    let bad = |detail: String| ConfigError::Flag {
+        flag: "--auth",
+        detail,
+    };
+    let secret = match given.strip_prefix('@') {
+        None => given,
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| bad(format!("{path}: {error}")))?
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    if secret.is_empty() {
+        return Err(bad("the password is empty".into()));
+    }
+    Ok(secret.into())
 }
 
 /// Whether this has the form of `host:port`. Whether it resolves shows when it is dialled.

@@ -29,7 +29,7 @@ pub(crate) async fn open(
 ) -> Result<Replica, StartError> {
     let Ground {
         credentials,
-        endpoint,
+        doors,
         machine,
         log,
         clock,
@@ -62,7 +62,7 @@ pub(crate) async fn open(
     let parts = ReplicaParts {
         log,
         machine,
-        transport: Arc::new(transport(&credentials, &endpoint)?),
+        transport: Arc::new(transport(&credentials, &doors.quic)?),
         clock,
         entropy,
         room,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostd_gateway::Caller;
 use hostd_machine::{Budget, Fault, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
@@ -13,6 +14,8 @@ use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Config, DEFAULT_IDENTITY, Secret};
 
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
@@ -35,21 +38,34 @@ pub(crate) struct Service {
     replica: Replica,
     views: Views,
     open_reads: bool,
+    access: DoorAccess,
     long_queries: Arc<Semaphore>,
     /// Who wants to know of each read: a plugin's author.
     reads: Option<ReadSink>,
+}
+
+/// How RESP and HTTP clients prove who they are.
+#[derive(Clone)]
+struct DoorAccess {
+    auth: Option<Secret>,
+    /// Nobody outside of this machine can connect.
+    local: bool,
 }
 
 /// Takes each read with what it came to and the fuel that it used.
 pub(crate) type ReadSink = Arc<dyn Fn(&str, &Call, &Outcome, u64) + Send + Sync>;
 
 impl Service {
-    pub(crate) fn new(replica: Replica, open_reads: bool) -> Self {
+    pub(crate) fn new(replica: Replica, config: &Config) -> Self {
         let views = replica.views();
         Self {
             replica,
             views,
-            open_reads,
+            open_reads: config.open_reads,
+            access: DoorAccess {
+                auth: config.auth.clone(),
+                local: config.listen.ip().is_loopback(),
+            },
             long_queries: Arc::new(Semaphore::new(LONG_QUERIES_MAX)),
             reads: None,
         }
@@ -227,7 +243,8 @@ impl Service {
 }
 
 impl hostd_gateway::Service for Service {
-    async fn handle(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
+    async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
+        let principal = &caller.identity;
         match request {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
             Request::OpenSession => self.open_session(principal).await.map(Response::Session),
@@ -298,6 +315,21 @@ impl hostd_gateway::Service for Service {
                 Ok(Response::Done)
             }
         }
+    }
+
+    fn unproved(&self) -> Option<Arc<str>> {
+        (self.access.auth.is_none() && self.access.local).then(|| DEFAULT_IDENTITY.into())
+    }
+
+    fn prove(&self, name: Option<&str>, secret: &str) -> Option<Arc<str>> {
+        let name = name.unwrap_or(DEFAULT_IDENTITY);
+        let proved = name == DEFAULT_IDENTITY
+            && self
+                .access
+                .auth
+                .as_ref()
+                .is_some_and(|auth| auth.is(secret));
+        proved.then(|| name.into())
     }
 }
 

@@ -1,4 +1,5 @@
-//! TLS configurations: version 1.3 only, both sides with certificates, no resumption.
+//! TLS configurations: no resumption anywhere; for QUIC version 1.3 only, and both sides with
+//! certificates.
 //!
 //! A resumed session would skip the verifier, and so outlive a certificate that is no longer
 //! accepted; data sent before the handshake ends (0-RTT) could be replayed.
@@ -10,7 +11,7 @@ use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, ServerConfig};
 
 use crate::verifier::NodeVerifier;
@@ -30,6 +31,29 @@ impl Credentials {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
         config.alpn_protocols = vec![ALPN_CLIENT.to_vec(), ALPN_PEER.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(config)
+    }
+
+    /// For a node's listener of RESP and HTTP over TLS. A client's certificate, where it has one, must
+    /// be of the cluster's authority; without one it is let in unless that is `required`.
+    pub fn web_server_config(&self, required: bool) -> Result<ServerConfig, PkiError> {
+        let tls = |error: &dyn std::fmt::Display| PkiError::Tls(error.to_string());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
+        let verifier = match required {
+            true => verifier,
+            false => verifier.allow_unauthenticated(),
+        };
+        let verifier = verifier.build().map_err(|error| tls(&error))?;
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| tls(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hostd::{Config, Formation, Ground, Node};
+use hostd::{Config, Doors, Formation, Ground, Node};
 use hostd_machine::Machine;
 use hostd_planted as planted;
 use hostd_replica::{CheckpointPolicy, LOG_FILE, LogDisk, MARK_FILE, Pace, Work, WriterMode};
@@ -342,7 +342,10 @@ impl Begin {
         let (clock, chance) = (self.clock, self.chance);
         let ground = Ground {
             credentials,
-            endpoint,
+            doors: Doors {
+                quic: endpoint,
+                tcp: None,
+            },
             machine,
             log,
             clock: Arc::new(move || clock.now_ns()),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hostd_gateway::{Gateway, Limits, Service, bind};
+use hostd_gateway::{Caller, Doors, Gateway, Limits, Require, Service};
 use hostd_pki::{Authority, Credentials};
 use hostd_protocol::codec::{decode, encode_frame};
 use hostd_protocol::{
@@ -30,19 +30,25 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(limits: Limits) -> Self {
+    pub async fn new(limits: Limits) -> Self {
         let pki = TempDir::new().unwrap();
         let authority = Authority::init(pki.path()).unwrap();
         authority.issue_node(1).unwrap();
         authority.issue_node(2).unwrap();
         let cluster = authority.cluster().to_owned();
         let credentials = Credentials::from_dir_node(pki.path(), 1).unwrap();
-        let endpoint = bind("127.0.0.1:0".parse().unwrap(), &credentials).unwrap();
-        let address = endpoint.local_addr().unwrap();
+        let doors = Doors::bind(
+            "127.0.0.1:0".parse().unwrap(),
+            &credentials,
+            Require::Nothing,
+        )
+        .await
+        .unwrap();
+        let address = doors.quic.local_addr().unwrap();
         let service = TestService::default();
         let (sender, peers) = mpsc::unbounded_channel();
         let gateway = Gateway::serve(
-            endpoint,
+            doors,
             cluster.clone(),
             limits,
             service.clone(),
@@ -167,7 +173,7 @@ impl TestService {
 }
 
 impl Service for TestService {
-    async fn handle(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
+    async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
         self.handled.fetch_add(1, Ordering::Relaxed);
         let Request::Call(call) = request else {
             return Err(Failure::new(FailureCode::Unsupported, "only calls").into());
@@ -187,12 +193,23 @@ impl Service for TestService {
                 ])))
             }
             "who" => {
-                self.principals.lock().unwrap().push(principal.to_string());
-                Ok(Response::Reply(Reply::Text(principal.to_string())))
+                self.principals
+                    .lock()
+                    .unwrap()
+                    .push(caller.identity.to_string());
+                Ok(Response::Reply(Reply::Text(caller.identity.to_string())))
             }
             "panic" => panic!("asked to"),
             other => panic!("unexpected command {other}"),
         }
+    }
+
+    fn unproved(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn prove(&self, _: Option<&str>, _: &str) -> Option<Arc<str>> {
+        None
     }
 }
 

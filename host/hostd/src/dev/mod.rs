@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use hostd_gateway::Doors;
 use hostd_machine::Engine;
 use hostd_protocol::{Activated, CallError};
 
@@ -79,8 +80,8 @@ pub async fn run(options: DevOptions, stop: impl Future<Output = ()>) -> Result<
     let engine = Arc::new(Engine::new()?);
     let credentials = ground::credentials(&config)?;
     let directory = DataDir::open(&config.data, config.node_id)?;
-    let endpoint = hostd_gateway::bind(config.listen, &credentials)?;
-    let mut ground = Ground::of_system(&config, engine, credentials, endpoint, &directory).await?;
+    let doors = Doors::bind(config.listen, &credentials, config.require).await?;
+    let mut ground = Ground::of_system(&config, engine, credentials, doors, &directory).await?;
     ground.machine.develop(Box::new(print::call));
     let node = Node::start_with(&config, Vec::new(), ground, Some(Arc::new(print::read))).await?;
     let mut changes = source::watch(&sources)?;

@@ -1,25 +1,24 @@
-//! Accepts connections, finds out who they are, and sends them where they belong.
+//! The QUIC door: accepts connections, finds out who they are, and sends them where they belong.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
+mod client;
+mod exchange;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hostd_pki::{Credentials, Identity, PkiError};
+use hostd_pki::Identity;
 use hostd_protocol::{ALPN_PEER, NodeId};
 use hostd_quic::Close;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{Connection, Endpoint, Incoming};
-use thiserror::Error;
-use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::client::serve_client;
-use crate::{Limits, Load, PeerHandler, Service};
+use crate::gateway::Shared;
+use crate::{Caller, Service};
+use client::serve_client;
 
 /// With so many handshakes under way, a stranger must prove its address before it gets one.
 const HANDSHAKES_TRUSTED: usize = 64;
@@ -27,97 +26,8 @@ const HANDSHAKES_TRUSTED: usize = 64;
 /// With so many handshakes under way, nobody gets one.
 const HANDSHAKES_MAX: usize = 1_024;
 
-/// Why a listener could not be opened.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// The certificates cannot be used.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// The address cannot be used.
-    #[error("cannot listen on {address} (UDP): {source}; choose another with --listen")]
-    Address {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's reason.
-        source: io::Error,
-    },
-}
-
-/// Opens the node's UDP port. The endpoint also dials peers; connections that come in wait until
-/// [`Gateway::serve`].
-pub fn bind(address: SocketAddr, credentials: &Credentials) -> Result<Endpoint, BindError> {
-    let config = hostd_quic::server_config(credentials.server_config()?);
-    hostd_quic::bind(address, Some(config)).map_err(|source| BindError::Address { address, source })
-}
-
-/// A running gateway. Dropping it does not stop it: see [`shutdown`](Self::shutdown).
-#[derive(Debug)]
-pub struct Gateway {
-    load: Arc<Load>,
-    stop: watch::Sender<bool>,
-    /// Yields `None` when the last task that holds its sender has ended.
-    tasks: mpsc::Receiver<Infallible>,
-}
-
-/// What every connection's task needs.
-pub(crate) struct Shared<S> {
-    pub(crate) service: S,
-    pub(crate) limits: Limits,
-    pub(crate) load: Arc<Load>,
-    /// Turns true once.
-    pub(crate) stop: watch::Receiver<bool>,
-    cluster: String,
-    peers: PeerHandler,
-    handshakes: AtomicUsize,
-    alive: mpsc::Sender<Infallible>,
-}
-
-impl Gateway {
-    /// Serves the connections that come in at `endpoint`, until it is closed. `cluster` is the
-    /// name in the node's own certificate; nodes of another are turned away.
-    pub fn serve<S: Service>(
-        endpoint: Endpoint,
-        cluster: String,
-        limits: Limits,
-        service: S,
-        peers: PeerHandler,
-    ) -> Self {
-        let load = Arc::new(Load::default());
-        let (stop, stopped) = watch::channel(false);
-        let (alive, tasks) = mpsc::channel(1);
-        let shared = Arc::new(Shared {
-            service,
-            limits,
-            load: load.clone(),
-            stop: stopped,
-            cluster,
-            peers,
-            handshakes: AtomicUsize::new(0),
-            alive,
-        });
-        tokio::spawn(accept(endpoint, shared));
-        Self { load, stop, tasks }
-    }
-
-    /// What clients take at this moment.
-    pub fn load(&self) -> &Load {
-        &self.load
-    }
-
-    /// Accepts nothing more, answers the requests it has, and closes the clients' connections.
-    /// Gives up after `grace`. Peers' connections are their handler's.
-    pub async fn shutdown(mut self, grace: Duration) {
-        self.stop.send_replace(true);
-        if timeout(grace, self.tasks.recv()).await.is_err() {
-            warn!(
-                requests = self.load.requests(),
-                "requests were still unanswered when the node stopped"
-            );
-        }
-    }
-}
-
-async fn accept<S: Service>(endpoint: Endpoint, shared: Arc<Shared<S>>) {
+/// Accepts connections until the endpoint is closed, or the node stops.
+pub(crate) async fn accept<S: Service>(endpoint: Endpoint, shared: Arc<Shared<S>>) {
     let mut stop = shared.stop.clone();
     loop {
         let incoming = tokio::select! {
@@ -212,7 +122,13 @@ async fn dispatch<S: Service>(
             // Held by this task until the connection has ended.
             let _alive = shared.alive.clone();
             match shared.load.admit_connection(&shared.limits) {
-                Some(_slot) => serve_client(&shared, &connection, Arc::from(name)).await,
+                Some(_slot) => {
+                    let caller = Arc::new(Caller {
+                        identity: Arc::from(name),
+                        from,
+                    });
+                    serve_client(&shared, &connection, caller).await;
+                }
                 None => Close::Overloaded.close(
                     &connection,
                     "the node has as many connections as it may; try another",

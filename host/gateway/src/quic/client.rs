@@ -8,17 +8,18 @@ use quinn::Connection;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::Service;
-use crate::exchange::{Exchange, Finished};
-use crate::listener::Shared;
+use super::exchange::{Exchange, Finished};
+use crate::gateway::Shared;
+use crate::{Caller, Service};
 
 /// Serves a client until its connection ends, or the node stops and all is answered.
 pub(crate) async fn serve_client<S: Service>(
     shared: &Arc<Shared<S>>,
     connection: &Connection,
-    principal: Arc<str>,
+    caller: Arc<Caller>,
 ) {
-    debug!(from = %connection.remote_address(), %principal, "client connected");
+    let principal = &caller.identity;
+    debug!(from = %caller.from, %principal, "client connected");
     let in_flight = Arc::new(AtomicUsize::new(0));
     let mut streams = JoinSet::new();
     let mut stop = shared.stop.clone();
@@ -29,7 +30,7 @@ pub(crate) async fn serve_client<S: Service>(
                 Ok((send, recv)) => {
                     let exchange = Exchange {
                         shared: shared.clone(),
-                        principal: principal.clone(),
+                        caller: caller.clone(),
                         in_flight: in_flight.clone(),
                     };
                     streams.spawn(exchange.run(send, recv));

@@ -18,8 +18,8 @@ use hostd_quic::{Close, FrameReader, FrameWriter, Next};
 use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::listener::Shared;
-use crate::{Limits, Service};
+use crate::gateway::Shared;
+use crate::{Caller, Limits, Service};
 
 /// How long reading and answering go on before other tasks get their turn. Reads run here, so
 /// without a bound thousands that become ready together would hold up Raft's heartbeats.
@@ -33,7 +33,7 @@ type Answer = (u64, Result<Response, CallError>);
 /// A stream of a client.
 pub(crate) struct Exchange<S> {
     pub(crate) shared: Arc<Shared<S>>,
-    pub(crate) principal: Arc<str>,
+    pub(crate) caller: Arc<Caller>,
     /// Unanswered requests of the stream's connection.
     pub(crate) in_flight: Arc<AtomicUsize>,
 }
@@ -54,7 +54,7 @@ impl<S: Service> Exchange<S> {
     pub(crate) async fn run(self, send: SendStream, recv: RecvStream) -> Finished {
         let Self {
             shared,
-            principal,
+            caller,
             in_flight,
         } = &self;
         let mut stop = shared.stop.clone();
@@ -67,7 +67,7 @@ impl<S: Service> Exchange<S> {
                 .admit_request(&shared.limits, in_flight, bytes)
                 .ok_or_else(|| (id, Err(overloaded())))?;
             Ok(async move {
-                let answer = shared.service.handle(principal, request).await;
+                let answer = shared.service.handle(caller, request).await;
                 drop(slot);
                 (id, answer)
             })

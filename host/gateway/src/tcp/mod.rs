@@ -1,0 +1,224 @@
+//! The TCP door: RESP and HTTP on one port, each with or without TLS, told apart by the first bytes.
+//!
+//! Every connection has a task of its own from the moment it is accepted, so one that is silent or
+//! slow delays no other.
+
+mod prefixed;
+mod sniff;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hostd_pki::{Credentials, Identity, PkiError};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tracing::{debug, warn};
+
+use crate::gateway::Shared;
+use crate::{Limits, Service, http, resp};
+pub(crate) use prefixed::Prefixed;
+use sniff::{Spoken, sniff};
+
+/// After the operating system could not give a connection, for want of descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What RESP and HTTP ask of a client's connection, at the least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Require {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// TLS.
+    Tls,
+    /// TLS with a certificate of the cluster's authority.
+    Certificate,
+}
+
+/// A TCP port, open.
+#[derive(Clone)]
+pub struct TcpDoor {
+    listener: Arc<TcpListener>,
+    tls: TlsAcceptor,
+    require: Require,
+}
+
+impl TcpDoor {
+    pub(crate) fn new(
+        listener: TcpListener,
+        credentials: &Credentials,
+        require: Require,
+    ) -> Result<Self, PkiError> {
+        let config: ServerConfig =
+            credentials.web_server_config(require == Require::Certificate)?;
+        Ok(Self {
+            listener: Arc::new(listener),
+            tls: TlsAcceptor::from(Arc::new(config)),
+            require,
+        })
+    }
+}
+
+impl std::fmt::Debug for TcpDoor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TcpDoor")
+            .field("listener", &self.listener)
+            .field("require", &self.require)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who is at the other end, as far as the connection itself proves it.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) from: SocketAddr,
+    /// The common name of its certificate.
+    pub(crate) certificate: Option<Arc<str>>,
+}
+
+/// What a connection can be read from and written to.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// Accepts connections until the node stops.
+pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
+    let TcpDoor {
+        listener,
+        tls,
+        require,
+    } = door;
+    let mut stop = shared.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                // Answers are written whole; waiting for more to send helps nobody.
+                let _ = stream.set_nodelay(true);
+                let (shared, tls) = (shared.clone(), tls.clone());
+                tokio::spawn(async move { serve(stream, from, tls, require, &shared).await });
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve<S: Service>(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    tls: TlsAcceptor,
+    require: Require,
+    shared: &Arc<Shared<S>>,
+) {
+    let Some(_slot) = shared.load.admit_connection(&shared.limits) else {
+        debug!(%from, "connection refused: there are as many as may be");
+        // Which protocol it speaks is not known yet, and finding out would keep it.
+        let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+        return;
+    };
+    let _alive = shared.alive.clone();
+    let mut stop = shared.stop.clone();
+    let greeted = tokio::select! {
+        greeted = timeout(shared.limits.idle_timeout, greet(&mut stream, &shared.limits)) => greeted,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let (spoken, begun) = match greeted {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => return debug!(%from, %error, "connection ended before it said anything"),
+        Err(_) => return debug!(%from, "connection closed: it said nothing"),
+    };
+    let guest = Guest {
+        from,
+        certificate: None,
+    };
+    match spoken {
+        Spoken::Tls => {
+            let stream = Prefixed::new(begun, stream);
+            let handshake = timeout(shared.limits.handshake_timeout, tls.accept(stream));
+            let mut stream = match handshake.await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return debug!(%from, %error, "TLS handshake failed"),
+                Err(_) => return debug!(%from, "TLS handshake took too long"),
+            };
+            let certificate = stream
+                .get_ref()
+                .1
+                .peer_certificates()
+                .and_then(|chain| chain.first());
+            let certificate = match certificate.map(|leaf| Identity::from_certificate(leaf)) {
+                None => None,
+                Some(Ok(Identity::Client { name })) => Some(Arc::from(name)),
+                Some(Ok(node @ Identity::Node { .. })) => {
+                    return warn!(%from, %node, "connection refused: a node's certificate is no client's");
+                }
+                Some(Err(error)) => return warn!(%from, %error, "connection refused"),
+            };
+            let greeted = tokio::select! {
+                greeted = timeout(shared.limits.idle_timeout, greet(&mut stream, &shared.limits)) => greeted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Ok(Ok((spoken, begun))) = greeted else {
+                return debug!(%from, "connection closed: it said nothing");
+            };
+            converse(spoken, begun, stream, Guest { from, certificate }, shared).await;
+        }
+        _ if require > Require::Nothing => {
+            debug!(%from, "connection refused: it does not speak TLS");
+            refuse_plaintext(spoken, &mut stream).await;
+        }
+        spoken => converse(spoken, begun, stream, guest, shared).await,
+    }
+}
+
+async fn converse<S: Service>(
+    spoken: Spoken,
+    begun: BytesMut,
+    stream: impl Io,
+    guest: Guest,
+    shared: &Arc<Shared<S>>,
+) {
+    match spoken {
+        Spoken::Resp => resp::serve(begun, stream, guest, shared).await,
+        Spoken::Http => http::serve(Prefixed::new(begun, stream), guest, shared).await,
+        Spoken::Tls => debug!(from = %guest.from, "connection closed: TLS within TLS"),
+    }
+}
+
+/// Finds out what a connection speaks, and what of it has been read meanwhile.
+async fn greet(stream: &mut impl Io, limits: &Limits) -> io::Result<(Spoken, BytesMut)> {
+    use tokio::io::AsyncReadExt;
+
+    let mut begun = BytesMut::new();
+    loop {
+        if stream.read_buf(&mut begun).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(spoken) = sniff(&begun, limits.line_bytes_max) {
+            return Ok((spoken, begun));
+        }
+    }
+}
+
+async fn refuse_plaintext(spoken: Spoken, stream: &mut TcpStream) {
+    let answer: &[u8] = match spoken {
+        Spoken::Http => {
+            b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.3\r\nConnection: close\r\n\
+              Content-Length: 39\r\n\r\nthis port wants TLS: use https instead\n"
+        }
+        _ => b"-ERR this port wants TLS; with redis-cli: --tls --cacert ca.pem\r\n",
+    };
+    let _ = stream.write_all(answer).await;
+    let _ = stream.shutdown().await;
+}
