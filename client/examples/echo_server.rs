@@ -7,6 +7,7 @@
 //!
 //! `echo` is a read; `ticket` is a write, so that it goes through a session.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -54,7 +55,7 @@ impl Service for Echo {
         None
     }
 
-    fn prove(&self, _: Option<&str>, _: &str) -> Option<Arc<str>> {
+    fn prove(&self, _: SocketAddr, _: Option<&str>, _: &str) -> Option<Arc<str>> {
         None
     }
 }

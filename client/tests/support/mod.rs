@@ -326,7 +326,7 @@ impl Service for FakeService {
         None
     }
 
-    fn prove(&self, _: Option<&str>, _: &str) -> Option<Arc<str>> {
+    fn prove(&self, _: SocketAddr, _: Option<&str>, _: &str) -> Option<Arc<str>> {
         None
     }
 }

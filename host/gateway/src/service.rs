@@ -28,13 +28,19 @@ pub trait Service: Clone + Send + Sync + 'static {
         request: Request,
     ) -> impl Future<Output = Result<Response, CallError>> + Send;
 
+    /// Why RESP and HTTP are not to be served at all, as where anybody could connect who need not prove
+    /// anything. Asked for each connection that brings no certificate.
+    fn closed(&self) -> Option<String> {
+        None
+    }
+
     /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over
     /// TCP only: QUIC always has a certificate.
     fn unproved(&self) -> Option<Arc<str>>;
 
     /// Whose secret this is: a password, with the name it is said to belong to, or a token, which needs
-    /// none. `None` when it is nobody's.
-    fn prove(&self, name: Option<&str>, secret: &str) -> Option<Arc<str>>;
+    /// none. `None` when it is nobody's; that is noted, with where it came from.
+    fn prove(&self, from: SocketAddr, name: Option<&str>, secret: &str) -> Option<Arc<str>>;
 }
 
 /// Takes over the connection of a peer, whose certificate proves its node number. It must not

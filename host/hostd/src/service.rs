@@ -1,5 +1,6 @@
 //! The one function that every request runs through, whichever door it came in by.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -321,7 +322,7 @@ impl hostd_gateway::Service for Service {
         (self.access.auth.is_none() && self.access.local).then(|| DEFAULT_IDENTITY.into())
     }
 
-    fn prove(&self, name: Option<&str>, secret: &str) -> Option<Arc<str>> {
+    fn prove(&self, from: SocketAddr, name: Option<&str>, secret: &str) -> Option<Arc<str>> {
         let name = name.unwrap_or(DEFAULT_IDENTITY);
         let proved = name == DEFAULT_IDENTITY
             && self
@@ -329,6 +330,9 @@ impl hostd_gateway::Service for Service {
                 .auth
                 .as_ref()
                 .is_some_and(|auth| auth.is(secret));
+        if !proved {
+            tracing::warn!(%from, name, "a secret was refused");
+        }
         proved.then(|| name.into())
     }
 }

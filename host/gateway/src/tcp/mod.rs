@@ -176,7 +176,9 @@ async fn serve<S: Service>(
         }
         _ if require > Require::Nothing => {
             debug!(%from, "connection refused: it does not speak TLS");
-            refuse_plaintext(spoken, &mut stream).await;
+            let reason =
+                "this port wants TLS; with redis-cli: --tls --cacert ca.pem, with curl: https";
+            refuse(spoken, &mut stream, reason).await;
         }
         spoken => converse(spoken, begun, stream, guest, shared).await,
     }
@@ -185,10 +187,19 @@ async fn serve<S: Service>(
 async fn converse<S: Service>(
     spoken: Spoken,
     begun: BytesMut,
-    stream: impl Io,
+    mut stream: impl Io,
     guest: Guest,
     shared: &Arc<Shared<S>>,
 ) {
+    let closed = guest
+        .certificate
+        .is_none()
+        .then(|| shared.service.closed())
+        .flatten();
+    if let Some(reason) = closed {
+        debug!(from = %guest.from, reason, "connection refused");
+        return refuse(spoken, &mut stream, &reason).await;
+    }
     match spoken {
         Spoken::Resp => resp::serve(begun, stream, guest, shared).await,
         Spoken::Http => http::serve(Prefixed::new(begun, stream), guest, shared).await,
@@ -211,14 +222,16 @@ async fn greet(stream: &mut impl Io, limits: &Limits) -> io::Result<(Spoken, Byt
     }
 }
 
-async fn refuse_plaintext(spoken: Spoken, stream: &mut TcpStream) {
-    let answer: &[u8] = match spoken {
-        Spoken::Http => {
-            b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.3\r\nConnection: close\r\n\
-              Content-Length: 39\r\n\r\nthis port wants TLS: use https instead\n"
-        }
-        _ => b"-ERR this port wants TLS; with redis-cli: --tls --cacert ca.pem\r\n",
+/// Says why nothing is served, in the client's own words, and hangs up.
+async fn refuse(spoken: Spoken, stream: &mut impl Io, reason: &str) {
+    let answer = match spoken {
+        Spoken::Http => format!(
+            "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+             Content-Length: {}\r\n\r\n{reason}\n",
+            reason.len() + 1
+        ),
+        _ => format!("-ERR {reason}\r\n"),
     };
-    let _ = stream.write_all(answer).await;
+    let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }

@@ -208,7 +208,7 @@ impl Service for TestService {
         None
     }
 
-    fn prove(&self, _: Option<&str>, _: &str) -> Option<Arc<str>> {
+    fn prove(&self, _: SocketAddr, _: Option<&str>, _: &str) -> Option<Arc<str>> {
         None
     }
 }
