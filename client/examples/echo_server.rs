@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().ok_or("usage: echo_server ADDR PKI-DIR")?;
     let pki = PathBuf::from(arguments.next().ok_or("usage: echo_server ADDR PKI-DIR")?);
-    let credentials = hostd_pki::provision(&pki, 1)?;
+    let credentials = hostd_pki::provision(&pki, 1, &hostd_pki::ServerNames::local())?;
     let doors = Doors::bind_quic(address.parse()?, &credentials)?;
     let cluster = credentials.cluster().unwrap_or_default().to_owned();
     let gateway = Gateway::serve(

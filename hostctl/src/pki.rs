@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use hostd_pki::{Authority, CertificateInfo, Existing, PkiError, Subject, key_file, show};
+use hostd_pki::{
+    Authority, CertificateInfo, Existing, PkiError, ServerNames, Subject, key_file, show,
+};
 use hostd_protocol::NodeId;
 
 use crate::args::{Format, Global, node_id};
@@ -14,7 +16,8 @@ use crate::output;
 Examples:
   hostctl pki init                          an authority and the admin's certificate
   hostctl pki issue alice                   a certificate for the client alice
-  hostctl pki issue --node 2                a certificate for node 2, to copy to its machine
+  hostctl pki issue --node 2 --host 10.0.0.2
+                                            a certificate for node 2, to copy to its machine
   hostctl --pki /etc/hostd/pki pki show
 
 The directory is --pki. hostd makes it by itself when it first starts on a machine; a node on
@@ -30,9 +33,18 @@ pub(crate) enum Command {
         /// Issue it for the node of this number
         #[arg(long, value_name = "ID", value_parser = node_id)]
         node: Option<NodeId>,
+        /// A name or address by which clients reach the node over TLS; repeatable
+        #[arg(long, value_name = "HOST", requires = "node")]
+        host: Vec<String>,
         /// Issue a new one in the place of one that is there
         #[arg(long)]
         replace: bool,
+    },
+    /// Replace the authority: both are believed until --finish
+    Rotate {
+        /// Believe only the new one; every certificate here must have been issued again
+        #[arg(long)]
+        finish: bool,
     },
     /// List the certificates: whose they are, how long they are valid, their fingerprints
     Show,
@@ -47,26 +59,43 @@ pub(crate) fn run(global: &Global, command: Command) -> Result<(), Exit> {
         Command::Issue {
             name,
             node,
+            host,
             replace,
         } => {
             let subject = match node {
                 Some(id) => Subject::Node(id),
                 None => Subject::Client(name.unwrap_or_default()),
             };
-            issue(global, &subject, replace)
+            let names = host
+                .iter()
+                .fold(ServerNames::default(), |names, host| names.with_host(host));
+            issue(global, &subject, &names, replace)
+        }
+        Command::Rotate { finish } => {
+            let replaced = match finish {
+                false => Authority::rotate(&global.pki),
+                true => Authority::finish_rotation(&global.pki),
+            };
+            replaced.map_err(Exit::Pki)?;
+            list(global)
         }
         Command::Show => list(global),
     }
 }
 
-fn issue(global: &Global, subject: &Subject, replace: bool) -> Result<(), Exit> {
+fn issue(
+    global: &Global,
+    subject: &Subject,
+    names: &ServerNames,
+    replace: bool,
+) -> Result<(), Exit> {
     let existing = if replace {
         Existing::Replace
     } else {
         Existing::Refuse
     };
     let issued = || -> Result<CertificateInfo, PkiError> {
-        let file = Authority::open(&global.pki)?.issue(subject, existing)?;
+        let file = Authority::open(&global.pki)?.issue_with_names(subject, names, existing)?;
         CertificateInfo::read(&file)
     };
     let info = issued().map_err(Exit::Pki)?;

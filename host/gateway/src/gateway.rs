@@ -80,6 +80,17 @@ impl Doors {
         }
     }
 
+    /// Uses other credentials for the connections that come from now on, at all doors or, when they
+    /// cannot be used, at none.
+    pub fn replace_credentials(&self, credentials: &Credentials) -> Result<(), PkiError> {
+        let quic = hostd_quic::server_config(credentials.server_config()?);
+        if let Some(tcp) = &self.tcp {
+            tcp.replace(credentials)?;
+        }
+        self.quic.set_server_config(Some(quic));
+        Ok(())
+    }
+
     /// As [`bind`](Self::bind), without TCP.
     pub fn bind_quic(address: SocketAddr, credentials: &Credentials) -> Result<Self, BindError> {
         let config = hostd_quic::server_config(credentials.server_config()?);

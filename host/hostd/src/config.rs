@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hostd_gateway::Require;
+use hostd_pki::{
+    CA_FILE, Credentials, PkiError, ServerNames, certificate_file, key_file, node_stem,
+};
 use hostd_protocol::NodeId;
 use thiserror::Error;
 
@@ -57,6 +60,19 @@ impl Config {
             auth: None,
             require: Require::Nothing,
             rules_max: None,
+        }
+    }
+
+    /// The names that this node's certificate is to have, for clients over TLS.
+    pub(crate) fn server_names(&self) -> ServerNames {
+        let local = ServerNames::local().with_host(&self.listen.ip().to_string());
+        match self
+            .advertise
+            .as_deref()
+            .and_then(|told| told.rsplit_once(':'))
+        {
+            Some((host, _)) => local.with_host(host),
+            None => local,
         }
     }
 }
@@ -118,6 +134,38 @@ pub enum Pki {
         /// This node's private key.
         key: PathBuf,
     },
+}
+
+/// The three files that a node's credentials are in.
+#[derive(Clone, Debug)]
+pub(crate) struct PkiFiles {
+    pub(crate) ca: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Pki {
+    /// Where a node's credentials are.
+    pub(crate) fn files(&self, node: NodeId) -> PkiFiles {
+        match self {
+            Self::Directory(directory) => PkiFiles {
+                ca: directory.join(CA_FILE),
+                cert: certificate_file(directory, &node_stem(node)),
+                key: key_file(directory, &node_stem(node)),
+            },
+            Self::Files { ca, cert, key } => PkiFiles {
+                ca: ca.clone(),
+                cert: cert.clone(),
+                key: key.clone(),
+            },
+        }
+    }
+}
+
+impl PkiFiles {
+    pub(crate) fn load(&self) -> Result<Credentials, PkiError> {
+        Credentials::load(&self.ca, &self.cert, &self.key)
+    }
 }
 
 /// What is wrong with a configuration. Each says what to change.

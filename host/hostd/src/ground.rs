@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostd_gateway::Doors;
 use hostd_machine::{Engine, Fault, Machine, OpenError};
-use hostd_pki::{Credentials, Identity};
+use hostd_pki::{Credentials, CurrentCredentials, Identity};
 use hostd_protocol::TimeNs;
 use hostd_replica::{
     CheckpointPolicy, Clock, Entropy, LogDisk, MeasureRoom, Room, WriterMode, once_free,
@@ -23,8 +23,8 @@ const STATE_GROWTH_BYTES: u64 = 1 << 20;
 
 /// Disk, network, clock, entropy and threads of a node.
 pub struct Ground {
-    /// The node's own certificate and key.
-    pub credentials: Credentials,
+    /// The node's own certificate and key, as they are at any moment.
+    pub credentials: CurrentCredentials,
     /// Where clients and peers connect, and from where peers are dialled.
     pub doors: Doors,
     /// The machine, open.
@@ -50,7 +50,7 @@ impl Ground {
     pub(crate) async fn of_system(
         config: &Config,
         engine: Arc<Engine>,
-        credentials: Credentials,
+        credentials: CurrentCredentials,
         doors: Doors,
         data: &DataDir,
     ) -> Result<Self, StartError> {
@@ -97,10 +97,10 @@ impl Ground {
 
 /// The node's own certificate, as it is told where to find it.
 pub(crate) fn credentials(config: &Config) -> Result<Credentials, StartError> {
-    let credentials = match &config.pki {
-        Pki::Directory(directory) => hostd_pki::provision(directory, config.node_id)?,
-        Pki::Files { ca, cert, key } => Credentials::load(ca, cert, key)?,
-    };
+    if let Pki::Directory(directory) = &config.pki {
+        hostd_pki::provision(directory, config.node_id, &config.server_names())?;
+    }
+    let credentials = config.pki.files(config.node_id).load()?;
     for warning in credentials.warnings() {
         tracing::warn!("{warning}");
     }

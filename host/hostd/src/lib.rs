@@ -15,6 +15,7 @@ mod node;
 pub mod options;
 mod plugins;
 mod recover;
+mod reload;
 mod replication;
 mod service;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hostd_gateway::{Doors, Gateway, Limits};
 use hostd_machine::Engine;
-use hostd_pki::{Identity, PkiError};
+use hostd_pki::{CurrentCredentials, Identity, PkiError};
 use hostd_protocol::{
     Call, CallError, Consistency, Failure, NodeId, PluginChange, Reply, UPLOAD_CHUNK_BYTES,
 };
@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError};
 use crate::data_dir::DataDir;
 use crate::ground::{self, Ground};
 use crate::plugins::PluginFile;
+use crate::reload::Reload;
 use crate::service::{ReadSink, Service};
 use crate::{plugins, recover, replication};
 
@@ -37,6 +38,8 @@ pub struct Node {
     gateway: Gateway,
     replica: hostd_replica::Replica,
     endpoint: quinn::Endpoint,
+    /// Takes up certificates that change on disk.
+    _reload: Option<Reload>,
     /// Locked as long as the node runs.
     _data: Option<DataDir>,
 }
@@ -156,6 +159,8 @@ impl Node {
         let credentials = ground::credentials(&config)?;
         let data = DataDir::open(&config.data, config.node_id)?;
         let doors = Doors::bind(config.listen, &credentials, config.require).await?;
+        let credentials = CurrentCredentials::from(credentials);
+        let reload = Reload::start(&config, credentials.clone(), doors.clone());
         let start = async |config: &Config, data: &DataDir| {
             let (engine, credentials) = (Arc::clone(&engine), credentials.clone());
             let ground =
@@ -174,6 +179,7 @@ impl Node {
             started => (started, data),
         };
         Ok(Self {
+            _reload: Some(reload),
             _data: Some(data),
             ..started?
         })
@@ -198,7 +204,8 @@ impl Node {
         let doors = ground.doors.clone();
         let endpoint = doors.quic.clone();
         let address = endpoint.local_addr()?;
-        let cluster_name = ground.credentials.cluster().unwrap_or_default().to_owned();
+        let credentials = ground.credentials.get();
+        let cluster_name = credentials.cluster().unwrap_or_default().to_owned();
         let replica = replication::open(config, ground, address).await?;
         if config.recover && replica.is_initialized() {
             if let Some(reason) = replication::outdated(config, &replica).await {
@@ -236,6 +243,7 @@ impl Node {
             gateway,
             replica,
             endpoint,
+            _reload: None,
             _data: None,
         })
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostd_pki::Credentials;
+use hostd_pki::CurrentCredentials;
 use hostd_protocol::Limits;
 use hostd_quic::Profile;
 use hostd_replica::network::quic::QuicTransport;
@@ -113,15 +113,16 @@ pub(crate) async fn form(config: &Config, replica: &Replica) -> Result<(), Start
 }
 
 fn transport(
-    credentials: &Credentials,
+    credentials: &CurrentCredentials,
     endpoint: &quinn::Endpoint,
 ) -> Result<QuicTransport, StartError> {
     // Anybody of the cluster can be dialled if nobody in particular can: this finds a bad file
     // before it is needed.
-    credentials.peer_config(None)?;
+    credentials.get().peer_config(None)?;
     let credentials = credentials.clone();
     let dial = move |expected| {
         let tls = credentials
+            .get()
             .peer_config(expected)
             .map_err(|error| error.to_string())?;
         Ok(hostd_quic::client_config(tls, Profile::Peer))

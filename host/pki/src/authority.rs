@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use hostd_protocol::NodeId;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use crate::credentials::certificates;
 use crate::identity::{ca_common_name, cluster_of_authority};
 use crate::{
     ADMIN, CA_FILE, CA_KEY_FILE, CA_VALIDITY_DAYS, Credentials, Identity, LEAF_VALIDITY_DAYS,
-    PkiError, RENEW_BEFORE_DAYS, certificate_file, files, key_file,
+    PkiError, RENEW_BEFORE_DAYS, ServerNames, certificate_file, files, key_file,
 };
 
-const KEY_MODE: u32 = 0o600;
-const CERTIFICATE_MODE: u32 = 0o644;
+pub(crate) const KEY_MODE: u32 = 0o600;
+pub(crate) const CERTIFICATE_MODE: u32 = 0o644;
 
 /// How far back a validity begins.
 const BACKDATED: Duration = Duration::DAY;
@@ -32,6 +32,7 @@ const BACKDATED: Duration = Duration::DAY;
 pub struct Authority {
     directory: PathBuf,
     cluster: String,
+    certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
     /// Certificates must not outlive what vouches for them.
     not_after: OffsetDateTime,
@@ -73,42 +74,43 @@ impl Authority {
         Self::create(&lock, directory)
     }
 
-    /// Opens an authority to issue certificates with.
+    /// Opens an authority to issue certificates with: the one of `ca.pem` that the key belongs to.
     pub fn open(directory: &Path) -> Result<Self, PkiError> {
         let ca_path = directory.join(CA_FILE);
         let key_path = directory.join(CA_KEY_FILE);
         if !directory.is_dir() {
             return Err(PkiError::NoDirectory(directory.to_owned()));
         }
-        let ca = files::read(&ca_path)?.ok_or(PkiError::NoAuthority(ca_path.clone()))?;
+        let present = certificates(&ca_path)?.ok_or(PkiError::NoAuthority(ca_path.clone()))?;
         let key =
             files::read(&key_path)?.ok_or_else(|| PkiError::NoAuthorityKey(key_path.clone()))?;
-        let der = CertificateDer::from_pem_slice(&ca)
-            .map_err(|error| PkiError::malformed(&ca_path, error))?;
-        let (_, certificate) = X509Certificate::from_der(&der)
-            .map_err(|error| PkiError::malformed(&ca_path, error))?;
+        let key = std::str::from_utf8(&key)
+            .map_err(|error| PkiError::malformed(&key_path, error))
+            .and_then(|pem| {
+                KeyPair::from_pem(pem).map_err(|error| PkiError::malformed(&key_path, error))
+            })?;
+        let mut own = None;
+        for der in &present {
+            let (_, certificate) = X509Certificate::from_der(der)
+                .map_err(|error| PkiError::malformed(&ca_path, error))?;
+            if key.public_key_raw() == certificate.public_key().subject_public_key.data.as_ref() {
+                own = Some((der.clone(), certificate));
+            }
+        }
+        let (der, certificate) =
+            own.ok_or_else(|| PkiError::malformed(&key_path, "it is not the key of ca.pem"))?;
         let cluster = cluster_of_authority(&certificate).ok_or_else(|| {
             PkiError::malformed(
                 &ca_path,
                 "its subject does not name a hostd cluster; issue certificates with your own PKI's tools",
             )
         })?;
-        let key = std::str::from_utf8(&key)
-            .map_err(|error| PkiError::malformed(&key_path, error))
-            .and_then(|pem| {
-                KeyPair::from_pem(pem).map_err(|error| PkiError::malformed(&key_path, error))
-            })?;
-        if key.public_key_raw() != certificate.public_key().subject_public_key.data.as_ref() {
-            return Err(PkiError::malformed(
-                &key_path,
-                "it is not the key of ca.pem",
-            ));
-        }
         let not_after = certificate.validity().not_after.to_datetime();
         Ok(Self {
             directory: directory.to_owned(),
             cluster,
             issuer: Issuer::from_ca_cert_der(&der, key)?,
+            certificate: der,
             not_after,
         })
     }
@@ -126,6 +128,10 @@ impl Authority {
         &self.cluster
     }
 
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
     /// Issues a node's certificate; fails when it has one. Returns the certificate's file.
     pub fn issue_node(&self, id: NodeId) -> Result<PathBuf, PkiError> {
         self.issue(&Subject::Node(id), Existing::Refuse)
@@ -136,10 +142,21 @@ impl Authority {
         self.issue(&Subject::Client(name.to_owned()), Existing::Refuse)
     }
 
-    /// Issues a certificate. Returns its file; the key's is [`key_file`].
+    /// Issues a certificate. Returns its file; the key's is [`key_file`]. A node's has the names of
+    /// every machine for itself, and those of the one that it replaces.
     pub fn issue(&self, subject: &Subject, existing: Existing) -> Result<PathBuf, PkiError> {
+        self.issue_with_names(subject, &ServerNames::default(), existing)
+    }
+
+    /// As [`issue`](Self::issue), with these names too. Clients have none.
+    pub fn issue_with_names(
+        &self,
+        subject: &Subject,
+        names: &ServerNames,
+        existing: Existing,
+    ) -> Result<PathBuf, PkiError> {
         let lock = files::lock(&self.directory)?;
-        self.issue_locked(&lock, subject, existing)
+        self.issue_locked(&lock, subject, names, existing)
     }
 
     fn open_or_create(lock: &File, directory: &Path) -> Result<Self, PkiError> {
@@ -153,16 +170,7 @@ impl Authority {
     fn create(lock: &File, directory: &Path) -> Result<Self, PkiError> {
         let cluster = random_name()?;
         let key = KeyPair::generate()?;
-        let now = OffsetDateTime::now_utc();
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name = distinguished_name(&ca_common_name(&cluster));
-        parameters.serial_number = Some(random_serial()?);
-        parameters.not_before = now - BACKDATED;
-        parameters.not_after = now + Duration::days(CA_VALIDITY_DAYS);
-        // Issues leaves only.
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = parameters.self_signed(&key)?;
+        let certificate = self_signed(&cluster, &key)?;
         // The certificate last: where it is, the key is.
         files::write(&directory.join(CA_KEY_FILE), &key.serialize_pem(), KEY_MODE)?;
         files::write(
@@ -172,7 +180,7 @@ impl Authority {
         )?;
         let authority = Self::open(directory)?;
         let admin = Subject::Client(ADMIN.to_owned());
-        authority.issue_locked(lock, &admin, Existing::Replace)?;
+        authority.issue_locked(lock, &admin, &ServerNames::default(), Existing::Replace)?;
         Ok(authority)
     }
 
@@ -180,6 +188,7 @@ impl Authority {
         &self,
         _lock: &File,
         subject: &Subject,
+        names: &ServerNames,
         existing: Existing,
     ) -> Result<PathBuf, PkiError> {
         let stem = subject.stem()?;
@@ -211,7 +220,12 @@ impl Authority {
                 id: *id,
             }
             .to_string();
-            parameters.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri)?)];
+            let kept = names_in(&certificate_path);
+            let names = ServerNames::local().and(&kept).and(names);
+            parameters.subject_alt_names = names.alternative_names()?;
+            parameters
+                .subject_alt_names
+                .push(SanType::URI(Ia5String::try_from(uri)?));
         }
         let certificate = parameters.signed_by(&key, &self.issuer)?;
         files::write(&key_path, &key.serialize_pem(), KEY_MODE)?;
@@ -219,12 +233,18 @@ impl Authority {
         Ok(certificate_path)
     }
 
-    /// Issues what is missing or about to expire. Under the directory's lock.
-    fn ensure(&self, lock: &File, subject: &Subject) -> Result<(), PkiError> {
+    /// Issues what is missing, about to expire, without one of the names, or of another authority. Under the directory's
+    /// lock.
+    fn ensure(&self, lock: &File, subject: &Subject, names: &ServerNames) -> Result<(), PkiError> {
         let stem = subject.stem()?;
-        let fresh = |credentials: &Credentials| {
+        let lasts = |credentials: &Credentials| {
             credentials.not_after() - OffsetDateTime::now_utc() > Duration::days(RENEW_BEFORE_DAYS)
                 || credentials.not_after() >= self.not_after
+        };
+        let fresh = |credentials: &Credentials| {
+            lasts(credentials)
+                && credentials.names().cover(names)
+                && (matches!(subject, Subject::Client(_)) || credentials.vouched_for().is_ok())
         };
         match Credentials::load(
             &self.directory.join(CA_FILE),
@@ -233,7 +253,7 @@ impl Authority {
         ) {
             Ok(credentials) if fresh(&credentials) => Ok(()),
             Ok(_) | Err(PkiError::NotIssued { .. } | PkiError::OutsideValidity { .. }) => self
-                .issue_locked(lock, subject, Existing::Replace)
+                .issue_locked(lock, subject, names, Existing::Replace)
                 .map(|_| ()),
             Err(error) => Err(error),
         }
@@ -262,18 +282,36 @@ impl Subject {
     }
 }
 
+/// An authority's certificate for a cluster of this name.
+pub(crate) fn self_signed(cluster: &str, key: &KeyPair) -> Result<Certificate, PkiError> {
+    let now = OffsetDateTime::now_utc();
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = distinguished_name(&ca_common_name(cluster));
+    parameters.serial_number = Some(random_serial()?);
+    parameters.not_before = now - BACKDATED;
+    parameters.not_after = now + Duration::days(CA_VALIDITY_DAYS);
+    // Issues leaves only.
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(parameters.self_signed(key)?)
+}
+
 /// The name of a node's files, without their ending.
-pub(crate) fn node_stem(id: NodeId) -> String {
+pub fn node_stem(id: NodeId) -> String {
     format!("node-{id}")
 }
 
 /// What a node does when it starts: makes what is missing in the directory and can be made there
 /// (the authority, the node's certificate, the [`ADMIN`] certificate), renews what is about to
-/// expire, and loads the node's credentials.
+/// expire or lacks one of the node's `names`, and loads the node's credentials.
 ///
 /// On a machine that has the cluster's `ca.pem` without its key, the node's certificate must have
 /// been issued elsewhere and copied; otherwise [`PkiError::NoAuthorityKey`] says so.
-pub fn provision(directory: &Path, id: NodeId) -> Result<Credentials, PkiError> {
+pub fn provision(
+    directory: &Path,
+    id: NodeId,
+    names: &ServerNames,
+) -> Result<Credentials, PkiError> {
     files::create_directory(directory)?;
     let lock = files::lock(directory)?;
     let here = directory.join(CA_KEY_FILE).exists();
@@ -282,9 +320,20 @@ pub fn provision(directory: &Path, id: NodeId) -> Result<Credentials, PkiError> 
         return Credentials::from_dir_node(directory, id);
     }
     let authority = Authority::open_or_create(&lock, directory)?;
-    authority.ensure(&lock, &Subject::Node(id))?;
-    authority.ensure(&lock, &Subject::Client(ADMIN.to_owned()))?;
+    authority.ensure(&lock, &Subject::Node(id), names)?;
+    let admin = Subject::Client(ADMIN.to_owned());
+    authority.ensure(&lock, &admin, &ServerNames::default())?;
     Credentials::from_dir_node(directory, id)
+}
+
+/// The names of a certificate that may be there.
+fn names_in(certificate: &Path) -> ServerNames {
+    let Ok(Some(found)) = certificates(certificate) else {
+        return ServerNames::default();
+    };
+    X509Certificate::from_der(&found[0])
+        .map(|(_, parsed)| ServerNames::of_certificate(&parsed))
+        .unwrap_or_default()
 }
 
 fn distinguished_name(common_name: &str) -> DistinguishedName {

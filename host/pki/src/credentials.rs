@@ -17,7 +17,7 @@ use x509_parser::prelude::FromDer;
 use crate::authority::node_stem;
 use crate::identity::cluster_of_authority;
 use crate::info::rfc3339;
-use crate::{CA_FILE, Identity, PkiError, certificate_file, files, key_file, tls};
+use crate::{CA_FILE, Identity, PkiError, ServerNames, certificate_file, files, key_file, tls};
 
 /// Everything one side of a connection needs: its certificate chain, its private key, and the
 /// authorities that it believes.
@@ -27,6 +27,7 @@ pub struct Credentials {
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) certified: Arc<CertifiedKey>,
     identity: Identity,
+    names: ServerNames,
     cluster: Option<String>,
     not_after: OffsetDateTime,
     warnings: Vec<String>,
@@ -91,6 +92,7 @@ impl Credentials {
             roots: Arc::new(roots),
             certified: Arc::new(certified),
             identity,
+            names: ServerNames::of_certificate(&parsed),
             cluster,
             not_after,
             warnings: files::warn_if_readable_by_others(key).into_iter().collect(),
@@ -149,6 +151,11 @@ impl Credentials {
         self.cluster.as_deref()
     }
 
+    /// The names by which a node is reached over TLS.
+    pub fn names(&self) -> &ServerNames {
+        &self.names
+    }
+
     /// The last moment at which others accept the certificate.
     pub fn not_after(&self) -> OffsetDateTime {
         self.not_after
@@ -186,7 +193,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Option<Vec<CertificateDer<'sta
 }
 
 /// What `hostctl pki issue` would be given to make this file, judged by its name.
-fn issue_arguments_of_file(cert: &Path) -> String {
+pub(crate) fn issue_arguments_of_file(cert: &Path) -> String {
     let stem = PathBuf::from(cert.file_stem().unwrap_or_default());
     let stem = stem.to_string_lossy();
     match stem.strip_prefix("node-") {

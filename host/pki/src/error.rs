@@ -101,6 +101,26 @@ pub enum PkiError {
     /// The cryptographic library refused.
     #[error("cannot make a certificate: {0}")]
     Generate(#[from] rcgen::Error),
+    /// Other certificates than those in force, and not fit to replace them.
+    #[error("{0}")]
+    Unfit(String),
+    /// The authority has been replaced, and the one before is still believed.
+    #[error(
+        "{} holds two authorities: a rotation is under way; end it with `hostctl pki rotate --finish`",
+        .0.display()
+    )]
+    RotationUnderWay(PathBuf),
+    /// Certificates that nobody would believe any more.
+    #[error(
+        "{} still come from the authority before: issue them again, such as with `hostctl pki issue {issue} --replace`",
+        files.join(", ")
+    )]
+    OfOldAuthority {
+        /// Their names.
+        files: Vec<String>,
+        /// The arguments of `hostctl pki issue` that replace the first.
+        issue: String,
+    },
     /// The TLS library refused the certificates.
     #[error("the certificates cannot be used for TLS: {0}")]
     Tls(String),

@@ -70,6 +70,14 @@ impl CertificateInfo {
 
 /// Describes every certificate of a pki directory: the authority first, then by file name.
 pub fn show(directory: &Path) -> Result<Vec<CertificateInfo>, PkiError> {
+    certificate_files(directory)?
+        .iter()
+        .map(|path| CertificateInfo::read(path))
+        .collect()
+}
+
+/// The files of certificates in a pki directory, in the same order.
+pub(crate) fn certificate_files(directory: &Path) -> Result<Vec<PathBuf>, PkiError> {
     if !directory.is_dir() {
         return Err(PkiError::NoDirectory(directory.to_owned()));
     }
@@ -83,10 +91,7 @@ pub fn show(directory: &Path) -> Result<Vec<CertificateInfo>, PkiError> {
         }
     }
     paths.sort_by_key(|path| (!path.ends_with(crate::CA_FILE), path.clone()));
-    paths
-        .iter()
-        .map(|path| CertificateInfo::read(path))
-        .collect()
+    Ok(paths)
 }
 
 pub(crate) fn rfc3339(moment: OffsetDateTime) -> String {

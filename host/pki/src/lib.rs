@@ -5,15 +5,18 @@
 //! - A **node's** certificate has the URI subject alternative name `hostd://<cluster>/node/<id>`.
 //! - A **client's** certificate has its identity in the subject's common name.
 //!
-//! Nothing else in a certificate matters, so one's own PKI can issue them: load the files with
+//! Nothing else in a certificate matters to nodes and to hostd's clients, so one's own PKI can issue them: load the files with
 //! [`Credentials::load`]. Extended key usage, where present, must allow what the certificate is
 //! used for: a node both serves and dials, a client dials.
 //!
-//! Host names and IP addresses are deliberately *not* checked. Nodes are addressed by IP address
+//! Host names and IP addresses are deliberately *not* checked by them. Nodes are addressed by IP address
 //! or by whatever name works from where one stands, addresses change, and none of that says who a
 //! node is. What is checked instead: the chain leads to the cluster's authority, and the leaf
 //! names a node of the cluster, and the very node that was dialled where that is known
 //! ([`Credentials::peer_config`]).
+//!
+//! Browsers, curl and redis-cli look at names and at nothing else, so a node's certificate has those
+//! under which it is reached ([`ServerNames`]).
 //!
 //! # A pki directory
 //!
@@ -37,19 +40,24 @@
 
 mod authority;
 mod credentials;
+mod current;
 mod error;
 mod files;
 mod identity;
 mod info;
+mod names;
+mod rotation;
 mod tls;
 mod verifier;
 
-pub use authority::{Authority, Existing, Subject, provision};
+pub use authority::{Authority, Existing, Subject, node_stem, provision};
 pub use credentials::Credentials;
+pub use current::CurrentCredentials;
 pub use error::PkiError;
 pub use files::{CA_FILE, CA_KEY_FILE, certificate_file, key_file};
 pub use identity::Identity;
 pub use info::{CertificateInfo, show};
+pub use names::ServerNames;
 
 /// The client certificate that is made together with an authority.
 pub const ADMIN: &str = "admin";

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 use hostd_pki::{
-    ADMIN, Authority, Credentials, Existing, Identity, PkiError, Subject, provision, show,
+    ADMIN, Authority, Credentials, Existing, Identity, PkiError, ServerNames, Subject, provision,
+    show,
 };
 use tempfile::TempDir;
 
@@ -18,7 +19,7 @@ fn mode(path: &Path) -> u32 {
 fn keys_are_closed_to_others_and_nothing_temporary_stays() {
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("deep/pki");
-    provision(&dir, 7).unwrap();
+    provision(&dir, 7, &ServerNames::local()).unwrap();
     assert_eq!(mode(&dir), 0o700);
     for key in ["ca-key.pem", "node-7-key.pem", "admin-key.pem"] {
         assert_eq!(mode(&dir.join(key)), 0o600, "{key}");
@@ -45,7 +46,12 @@ fn keys_are_closed_to_others_and_nothing_temporary_stays() {
 #[test]
 fn a_key_that_others_can_read_is_pointed_out() {
     let dir = TempDir::new().unwrap();
-    assert!(provision(dir.path(), 1).unwrap().warnings().is_empty());
+    assert!(
+        provision(dir.path(), 1, &ServerNames::local())
+            .unwrap()
+            .warnings()
+            .is_empty()
+    );
     let key = dir.path().join("node-1-key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
     let credentials = Credentials::from_dir_node(dir.path(), 1).unwrap();
@@ -67,7 +73,7 @@ fn nodes_that_start_at_once_share_one_authority() {
                 let (start, dir) = (start.clone(), &dir);
                 scope.spawn(move || {
                     start.wait();
-                    let credentials = provision(dir, id).unwrap();
+                    let credentials = provision(dir, id, &ServerNames::local()).unwrap();
                     credentials.cluster().unwrap().to_owned()
                 })
             })
@@ -84,10 +90,29 @@ fn nodes_that_start_at_once_share_one_authority() {
 #[test]
 fn provisioning_again_changes_nothing() {
     let dir = TempDir::new().unwrap();
-    provision(dir.path(), 1).unwrap();
+    provision(dir.path(), 1, &ServerNames::local()).unwrap();
     let before = show(dir.path()).unwrap();
-    provision(dir.path(), 1).unwrap();
+    provision(dir.path(), 1, &ServerNames::local()).unwrap();
     assert_eq!(show(dir.path()).unwrap(), before);
+}
+
+#[test]
+fn a_certificate_that_lacks_a_name_is_renewed_and_keeps_those_it_has() {
+    let dir = TempDir::new().unwrap();
+    let authority = Authority::init(dir.path()).unwrap();
+    let extra = ServerNames::default().with_host("by-hand.example");
+    authority
+        .issue_with_names(&Subject::Node(1), &extra, Existing::Refuse)
+        .unwrap();
+    let before = fs::read(dir.path().join("node-1.pem")).unwrap();
+    let local = ServerNames::local();
+    provision(dir.path(), 1, &local).unwrap();
+    assert_eq!(fs::read(dir.path().join("node-1.pem")).unwrap(), before);
+
+    let wanted = local.with_host("10.9.8.7");
+    let renewed = provision(dir.path(), 1, &wanted).unwrap();
+    assert_ne!(fs::read(dir.path().join("node-1.pem")).unwrap(), before);
+    assert!(renewed.names().cover(&wanted) && renewed.names().cover(&extra));
 }
 
 #[test]
@@ -182,7 +207,7 @@ fn errors_name_the_file_and_what_to_do() {
 
     // Without the authority's key a machine can neither issue nor silently make a new authority.
     fs::remove_file(dir.join("ca-key.pem")).unwrap();
-    let no_key = message(provision(&dir, 9).unwrap_err());
+    let no_key = message(provision(&dir, 9, &ServerNames::local()).unwrap_err());
     assert!(no_key.contains("ca-key.pem") && no_key.contains("hostctl pki issue"));
 
     fs::write(dir.join("ca.pem"), "not PEM").unwrap();
@@ -199,7 +224,7 @@ fn a_copied_certificate_needs_no_authority_key() {
     for file in ["ca.pem", "node-4.pem", "node-4-key.pem"] {
         fs::copy(home.path().join(file), away.path().join(file)).unwrap();
     }
-    let credentials = provision(away.path(), 4).unwrap();
+    let credentials = provision(away.path(), 4, &ServerNames::local()).unwrap();
     assert_eq!(credentials.cluster(), Some(authority.cluster()));
 }
 

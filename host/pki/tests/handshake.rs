@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use hostd_pki::{Authority, Credentials, Identity, PkiError};
+use hostd_pki::{Authority, Credentials, Identity, PkiError, ServerNames};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     SanType,
 };
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Error, ServerConfig, ServerConnection};
 use tempfile::TempDir;
@@ -119,6 +120,58 @@ impl Pki {
 fn write(dir: &Path, stem: &str, certificate: &str, key: &KeyPair) {
     fs::write(dir.join(format!("{stem}.pem")), certificate).unwrap();
     fs::write(dir.join(format!("{stem}-key.pem")), key.serialize_pem()).unwrap();
+}
+
+/// Runs a handshake of a client that looks at the server's name, as browsers and curl do.
+fn by_name(pki: &Pki, credentials: &Credentials, name: &str) -> Result<(), Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(pki.dir.path().join("ca.pem")).unwrap();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = credentials.web_server_config(false).unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+    while client.is_handshaking() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn whoever_checks_names_finds_those_of_the_node() {
+    let pki = Pki::new();
+    let names = ServerNames::local()
+        .with_host("node-3.example")
+        .with_host("10.1.2.3");
+    let credentials = hostd_pki::provision(pki.dir.path(), 3, &names).unwrap();
+    for name in [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "node-3.example",
+        "10.1.2.3",
+    ] {
+        by_name(&pki, &credentials, name).unwrap();
+    }
+    for name in ["example", "node-4.example", "127.0.0.2"] {
+        assert!(by_name(&pki, &credentials, name).is_err(), "{name}");
+    }
+    assert!(by_name(&Pki::new(), &credentials, "localhost").is_err());
 }
 
 fn node_uri(cluster: &str, id: u64) -> SanType {
@@ -240,7 +293,7 @@ fn an_expired_certificate_is_refused_when_loaded() {
         "{error}"
     );
     // A node that can issue renews its own.
-    hostd_pki::provision(pki.dir.path(), 8).unwrap();
+    hostd_pki::provision(pki.dir.path(), 8, &ServerNames::local()).unwrap();
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub enum Signal {
     Term,
     /// The same, as from a terminal.
     Int,
+    /// Has a node read its certificates again.
+    Hup,
     /// Freezes the process.
     Stop,
     /// Lets a frozen process go on.
@@ -24,6 +26,7 @@ impl Signal {
         match self {
             Signal::Term => "TERM",
             Signal::Int => "INT",
+            Signal::Hup => "HUP",
             Signal::Stop => "STOP",
             Signal::Continue => "CONT",
             Signal::Kill => "KILL",

@@ -17,6 +17,7 @@ mod bad_files;
 mod bad_packets;
 mod bad_plugins;
 mod bad_starts;
+mod certificates;
 mod cli_replies;
 mod develop;
 mod disk_full;

@@ -341,7 +341,7 @@ impl Begin {
         .map_err(|error| text(&error))?;
         let (clock, chance) = (self.clock, self.chance);
         let ground = Ground {
-            credentials,
+            credentials: credentials.into(),
             doors: Doors {
                 quic: endpoint,
                 tcp: None,

@@ -8,7 +8,7 @@ mod sniff;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tracing::{debug, warn};
 
 use crate::gateway::Shared;
@@ -44,7 +43,8 @@ pub enum Require {
 #[derive(Clone)]
 pub struct TcpDoor {
     listener: Arc<TcpListener>,
-    tls: TlsAcceptor,
+    /// What the next connections get; replaced when certificates are.
+    tls: Arc<RwLock<TlsAcceptor>>,
     require: Require,
 }
 
@@ -54,14 +54,24 @@ impl TcpDoor {
         credentials: &Credentials,
         require: Require,
     ) -> Result<Self, PkiError> {
-        let config: ServerConfig =
-            credentials.web_server_config(require == Require::Certificate)?;
         Ok(Self {
             listener: Arc::new(listener),
-            tls: TlsAcceptor::from(Arc::new(config)),
+            tls: Arc::new(RwLock::new(acceptor(credentials, require)?)),
             require,
         })
     }
+
+    /// Uses other credentials for connections from now on.
+    pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), PkiError> {
+        let acceptor = acceptor(credentials, self.require)?;
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        Ok(())
+    }
+}
+
+fn acceptor(credentials: &Credentials, require: Require) -> Result<TlsAcceptor, PkiError> {
+    let config = credentials.web_server_config(require == Require::Certificate)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 impl std::fmt::Debug for TcpDoor {
@@ -104,7 +114,8 @@ pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
             Ok((stream, from)) => {
                 // Answers are written whole; waiting for more to send helps nobody.
                 let _ = stream.set_nodelay(true);
-                let (shared, tls) = (shared.clone(), tls.clone());
+                let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let shared = shared.clone();
                 tokio::spawn(async move { serve(stream, from, tls, require, &shared).await });
             }
             Err(error) => {

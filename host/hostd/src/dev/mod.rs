@@ -81,7 +81,8 @@ pub async fn run(options: DevOptions, stop: impl Future<Output = ()>) -> Result<
     let credentials = ground::credentials(&config)?;
     let directory = DataDir::open(&config.data, config.node_id)?;
     let doors = Doors::bind(config.listen, &credentials, config.require).await?;
-    let mut ground = Ground::of_system(&config, engine, credentials, doors, &directory).await?;
+    let mut ground =
+        Ground::of_system(&config, engine, credentials.into(), doors, &directory).await?;
     ground.machine.develop(Box::new(print::call));
     let node = Node::start_with(&config, Vec::new(), ground, Some(Arc::new(print::read))).await?;
     let mut changes = source::watch(&sources)?;
