@@ -45,7 +45,8 @@ impl Service for Echo {
             | Request::Plugins
             | Request::Log { .. }
             | Request::DryRun { .. }
-            | Request::Verify { .. } => {
+            | Request::Verify { .. }
+            | Request::Read(_) => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

@@ -107,18 +107,37 @@ impl Service {
                     outcome => Ok(outcome??),
                 }
             }
-            Access::Read => {
-                if call.consistency == Consistency::Linearizable && !self.open_reads {
-                    self.replica.read_barrier(deadline).await?;
-                }
-                let Some(sink) = &self.reads else {
-                    return Ok(self.query(call, deadline).await?.0?);
-                };
-                let (outcome, fuel) = self.query(call.clone(), deadline).await?;
-                sink(principal, &call, &outcome, fuel);
-                Ok(outcome?)
-            }
+            Access::Read => Ok(self.look_up(principal, call, deadline).await?.outcome?),
         }
+    }
+
+    /// Calls a command that only reads; `None` when it writes.
+    async fn read(&self, principal: &str, call: Call) -> Result<Option<(Reply, u64)>, CallError> {
+        let timeout = Duration::from_millis(u64::from(call.timeout_ms)).min(TIMEOUT_MAX);
+        let deadline = Instant::now() + timeout;
+        if self.access(&call, deadline).await? == Access::Write {
+            return Ok(None);
+        }
+        let found = self.look_up(principal, call, deadline).await?;
+        Ok(Some((found.outcome?, found.revision)))
+    }
+
+    /// Runs a read on the local state once that is as fresh as asked.
+    async fn look_up(
+        &self,
+        principal: &str,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Found, CallError> {
+        if call.consistency == Consistency::Linearizable && !self.open_reads {
+            self.replica.read_barrier(deadline).await?;
+        }
+        let Some(sink) = &self.reads else {
+            return self.query(call, deadline).await;
+        };
+        let found = self.query(call.clone(), deadline).await?;
+        sink(principal, &call, &found.outcome, found.fuel);
+        Ok(found)
     }
 
     /// Runs a command through the log. While the plugin's state is being migrated, it waits for its
@@ -200,13 +219,14 @@ impl Service {
         }
     }
 
-    async fn query(&self, call: Call, deadline: Instant) -> Result<(Outcome, u64), CallError> {
+    async fn query(&self, call: Call, deadline: Instant) -> Result<Found, CallError> {
         if self.replica.quarantined() {
             return Err(hostd_replica::quarantined().into());
         }
-        let (outcome, fuel) = run_query(&self.views.latest(), &call, Budget::Short)?;
-        if !matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::FuelExhausted) {
-            return Ok((outcome, fuel));
+        let found = run_query(&self.views.latest(), &call, Budget::Short)?;
+        if !matches!(&found.outcome, Err(rejection) if rejection.code == RejectionCode::FuelExhausted)
+        {
+            return Ok(found);
         }
         let Ok(running) = timeout_at(deadline, self.long_queries.acquire()).await else {
             return Err(failure(
@@ -248,6 +268,13 @@ impl hostd_gateway::Service for Service {
         let principal = &caller.identity;
         match request {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
+            Request::Read(call) => {
+                let read = self.read(principal, call).await?;
+                Ok(read.map_or(Response::Writes, |(reply, revision)| Response::Read {
+                    reply,
+                    revision,
+                }))
+            }
             Request::OpenSession => self.open_session(principal).await.map(Response::Session),
             Request::CloseSession { session } => {
                 let command = Command::CloseSession {
@@ -343,14 +370,22 @@ fn resolve(view: &View, call: &Call) -> Result<Access, CallError> {
         .access)
 }
 
-fn run_query(view: &View, call: &Call, budget: Budget) -> Result<(Outcome, u64), CallError> {
-    view.query_measured(
+/// What a query came to.
+struct Found {
+    outcome: Outcome,
+    fuel: u64,
+    /// Log index of the last entry that was taken account of.
+    revision: u64,
+}
+
+fn run_query(view: &View, call: &Call, budget: Budget) -> Result<Found, CallError> {
+    let measured = view.query_measured(
         call.plugin.as_deref(),
         &call.command,
         &call.arguments,
         budget,
-    )
-    .map_err(|fault| match fault {
+    );
+    let (outcome, fuel) = measured.map_err(|fault| match fault {
         Fault::Instances(_) => failure(
             FailureCode::Overloaded,
             "too many queries at once; try again in a moment",
@@ -362,6 +397,11 @@ fn run_query(view: &View, call: &Call, budget: Budget) -> Result<(Outcome, u64),
                 "this node cannot read its state; ask another",
             )
         }
+    })?;
+    Ok(Found {
+        outcome,
+        fuel,
+        revision: view.position().map_or(0, |position| position.index),
     })
 }
 

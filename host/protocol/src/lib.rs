@@ -12,6 +12,7 @@ pub mod description;
 pub mod entry;
 pub mod error;
 pub mod history;
+pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod plugin;

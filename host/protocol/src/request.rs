@@ -76,6 +76,9 @@ pub enum Request {
         /// How long the node may take, in milliseconds.
         timeout_ms: u32,
     },
+    /// Call a command that only reads. Answered by [`Response::Read`], or by [`Response::Writes`]
+    /// when it writes.
+    Read(Call),
 }
 
 /// A call of a plugin's command.
@@ -151,6 +154,15 @@ pub enum Response {
     DryRun(Box<DryRun>),
     /// What the comparison found.
     Verified(Box<Verified>),
+    /// A read command's reply.
+    Read {
+        /// The reply.
+        reply: Reply,
+        /// Log index of the last entry that the reply takes account of.
+        revision: u64,
+    },
+    /// The command that was only to read writes; nothing was done.
+    Writes,
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

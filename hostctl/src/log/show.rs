@@ -147,7 +147,7 @@ pub(crate) fn call_words(logged: &Logged) -> String {
 /// What came of a call, on a line.
 pub(crate) fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
-        Ok(reply) => shortened(&reply::to_json(reply).to_string()),
+        Ok(reply) => shortened(&to_json(reply).to_string()),
         Err(rejection) => shortened(&rejection.to_string()),
     }
 }
@@ -180,7 +180,7 @@ fn object(line: &LogLine) -> Value {
             let arguments: Vec<Value> = arguments
                 .iter()
                 .map(|argument| match argument {
-                    Some(bytes) => reply::to_json(&hostd_protocol::Reply::Bytes(bytes.to_vec())),
+                    Some(bytes) => to_json(&hostd_protocol::Reply::Bytes(bytes.to_vec())),
                     None => Value::Null,
                 })
                 .collect();
@@ -210,7 +210,7 @@ fn object(line: &LogLine) -> Value {
 
 pub(crate) fn outcome_json(outcome: &Outcome) -> Value {
     match outcome {
-        Ok(reply) => json!({ "ok": reply::to_json(reply) }),
+        Ok(reply) => json!({ "ok": to_json(reply) }),
         Err(rejection) => json!({
             "error": rejection.code.as_str(),
             "message": rejection.message,

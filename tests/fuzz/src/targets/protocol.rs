@@ -70,15 +70,13 @@ fn describe(bytes: &[u8]) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let call = |once| {
-        Request::Call(Call {
-            plugin: Some("kv".into()),
-            command: "set".into(),
-            arguments: vec![b"key".to_vec().into(), vec![7; 40].into()],
-            consistency: Consistency::Linearizable,
-            once,
-            timeout_ms: 10_000,
-        })
+    let call = |once| Call {
+        plugin: Some("kv".into()),
+        command: "set".into(),
+        arguments: vec![b"key".to_vec().into(), vec![7; 40].into()],
+        consistency: Consistency::Linearizable,
+        once,
+        timeout_ms: 10_000,
     };
     let session = Once::Session {
         session: 3,
@@ -91,15 +89,16 @@ fn seeds() -> Vec<Vec<u8>> {
         learner: true,
     };
     let requests = [
-        call(None),
-        call(Some(session)),
-        call(Some(Once::Key("a-key".into()))),
+        Request::Call(call(None)),
+        Request::Call(call(Some(session))),
+        Request::Call(call(Some(Once::Key("a-key".into())))),
         Request::OpenSession,
         Request::CloseSession { session: 3 },
         Request::Commands,
         Request::Status { all: true },
         Request::Member(add),
         Request::Member(MemberChange::Transfer(Some(2))),
+        Request::Read(call(None)),
     ];
     let replies = [
         Reply::Nil,
@@ -123,6 +122,11 @@ fn seeds() -> Vec<Vec<u8>> {
             voter: true,
             leader: false,
         }]),
+        Response::Read {
+            reply: replies[3].clone(),
+            revision: 9,
+        },
+        Response::Writes,
     ];
     let errors: [CallError; 2] = [
         Rejection::new(RejectionCode::Rejected("NOPE".into()), "as asked").into(),
