@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use hostd_protocol::{
-    Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription, Rejection,
-    RejectionCode,
-};
+use hostd_protocol::json::of_command;
+use hostd_protocol::{Access, CommandDescription, PluginDescription, Rejection, RejectionCode};
 use serde_json::{Value, json};
 
 use crate::args::{Format, Global};
@@ -138,44 +136,7 @@ fn access(access: Access) -> &'static str {
 }
 
 fn to_json((plugin, command): Found<'_>) -> Value {
-    let mut value = command_to_json(command);
+    let mut value = of_command(command);
     value["plugin"] = json!(plugin.name);
     value
-}
-
-/// Everything that a plugin says about a command.
-pub(crate) fn command_to_json(command: &CommandDescription) -> Value {
-    json!({
-        "name": command.name,
-        "usage": command.usage(),
-        "access": access(command.access),
-        "summary": command.summary,
-        "details": command.details,
-        "examples": command.examples,
-        "arguments": command.arguments.iter().map(argument_to_json).collect::<Vec<_>>(),
-    })
-}
-
-fn argument_to_json(argument: &Argument) -> Value {
-    let (kind, keyword) = match &argument.kind {
-        ArgumentKind::Required => ("required", None),
-        ArgumentKind::Optional => ("optional", None),
-        ArgumentKind::Repeated => ("repeated", None),
-        ArgumentKind::Keyword(keyword) => ("keyword", Some(keyword)),
-        ArgumentKind::Flag(keyword) => ("flag", Some(keyword)),
-    };
-    let value = match argument.value {
-        ArgumentType::Integer => "integer",
-        ArgumentType::Double => "double",
-        ArgumentType::Text => "text",
-        ArgumentType::Bytes => "bytes",
-    };
-    json!({
-        "name": argument.name,
-        "kind": kind,
-        "keyword": keyword,
-        "value": value,
-        "is_key": argument.is_key,
-        "secret": argument.secret,
-    })
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use hostd_protocol::Reply;
-use hostd_protocol::json::to_json;
+use hostd_protocol::json;
 
 use crate::args::Format;
 use crate::output;
@@ -11,7 +11,7 @@ use crate::output;
 /// Prints a reply in the form that was asked for.
 pub(crate) fn print(reply: &Reply, format: Format) -> io::Result<()> {
     match format {
-        Format::Json => output::json(&to_json(reply)),
+        Format::Json => output::json(&json::of_reply(reply)),
         Format::Text => {
             let mut out = output::stdout();
             write_text(reply, &mut out)?;
@@ -64,7 +64,7 @@ fn write_scalar(reply: &Reply, out: &mut impl Write) -> io::Result<()> {
         Reply::Text(text) => out.write_all(text.as_bytes()),
         Reply::Bytes(bytes) => out.write_all(bytes),
         // As a key, or where one line must do.
-        nested @ (Reply::Array(_) | Reply::Map(_)) => write!(out, "{}", to_json(nested)),
+        nested @ (Reply::Array(_) | Reply::Map(_)) => write!(out, "{}", json::of_reply(nested)),
     }
 }
 

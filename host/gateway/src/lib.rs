@@ -20,5 +20,5 @@ mod tcp;
 
 pub use gateway::{BindError, Doors, Gateway};
 pub use limits::{Limits, Load};
-pub use service::{Caller, PeerHandler, Service};
+pub use service::{Caller, Check, PeerHandler, Service};
 pub use tcp::{Require, TcpDoor};

@@ -1,5 +1,6 @@
 //! How much of the node clients may take, and how much they do.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// A TCP connection that says nothing for this long, not even at its beginning, is closed.
     pub idle_timeout: Duration,
+    /// The header of an HTTP request that takes longer to come is not waited for.
+    pub header_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -49,6 +52,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             line_bytes_max: 64 << 10,
             idle_timeout: Duration::from_mins(10),
+            header_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -86,20 +90,8 @@ impl Load {
         limits: &Limits,
         of_connection: &'a AtomicUsize,
         bytes: usize,
-    ) -> Option<RequestSlot<'a>> {
-        let slot = RequestSlot {
-            load: self,
-            of_connection,
-            bytes,
-        };
-        let own = of_connection.fetch_add(1, Ordering::Relaxed);
-        let all = self.requests.fetch_add(1, Ordering::Relaxed);
-        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = own < limits.in_flight_per_connection_max
-            && all < limits.in_flight_max
-            // One request is always let in, however large its limit lets it be.
-            && (held == 0 || held + bytes <= limits.in_flight_bytes_max);
-        fits.then_some(slot)
+    ) -> Option<RequestSlot<&'a Load, &'a AtomicUsize>> {
+        RequestSlot::admit(self, limits, of_connection, bytes)
     }
 }
 
@@ -115,13 +107,39 @@ impl Drop for ConnectionSlot {
 
 /// A counted request.
 #[derive(Debug)]
-pub(crate) struct RequestSlot<'a> {
-    load: &'a Load,
-    of_connection: &'a AtomicUsize,
+pub(crate) struct RequestSlot<L: Deref<Target = Load>, C: Deref<Target = AtomicUsize>> {
+    load: L,
+    of_connection: C,
     bytes: usize,
 }
 
-impl Drop for RequestSlot<'_> {
+impl<L: Deref<Target = Load>, C: Deref<Target = AtomicUsize>> RequestSlot<L, C> {
+    /// As [`Load::admit_request`], for whoever holds on to what is counted in.
+    pub(crate) fn admit(load: L, limits: &Limits, of_connection: C, bytes: usize) -> Option<Self> {
+        let own = of_connection.fetch_add(1, Ordering::Relaxed);
+        let all = load.requests.fetch_add(1, Ordering::Relaxed);
+        let mut slot = Self {
+            load,
+            of_connection,
+            bytes: 0,
+        };
+        let fits = slot.grow(limits, bytes)
+            && own < limits.in_flight_per_connection_max
+            && all < limits.in_flight_max;
+        fits.then_some(slot)
+    }
+
+    /// Counts further bytes of the request, or of its answer. Returns whether there is room for them.
+    pub(crate) fn grow(&mut self, limits: &Limits, bytes: usize) -> bool {
+        let held = self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let own = self.bytes;
+        self.bytes += bytes;
+        // One request is always let in, however large its limit lets it be.
+        held == own || held + bytes <= limits.in_flight_bytes_max
+    }
+}
+
+impl<L: Deref<Target = Load>, C: Deref<Target = AtomicUsize>> Drop for RequestSlot<L, C> {
     fn drop(&mut self) {
         self.of_connection.fetch_sub(1, Ordering::Relaxed);
         self.load.requests.fetch_sub(1, Ordering::Relaxed);

@@ -15,6 +15,15 @@ pub struct Caller {
     pub from: SocketAddr,
 }
 
+/// One thing that must be well for a node to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// A word.
+    pub name: &'static str,
+    /// What is wrong, for people; `None` when it is well.
+    pub problem: Option<String>,
+}
+
 /// Answers clients' requests, whichever door they came in by.
 ///
 /// The returned futures are polled on the connection's own task, together with all others of that
@@ -32,6 +41,17 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// anything. Asked for each connection that brings no certificate.
     fn closed(&self) -> Option<String> {
         None
+    }
+
+    /// The host name, without a port, under which this node is known to others, if it has one.
+    fn host_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// What must be well for this node to serve, each with what is wrong with it. Asked by whoever
+    /// can connect.
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
     }
 
     /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over

@@ -10,6 +10,7 @@ mod config;
 mod data_dir;
 pub mod dev;
 mod ground;
+mod health;
 pub mod logging;
 mod node;
 pub mod options;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostd_gateway::Caller;
+use hostd_gateway::{Caller, Check};
 use hostd_machine::{Budget, Fault, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, DEFAULT_IDENTITY, Secret};
+use crate::health;
 
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
@@ -40,6 +41,8 @@ pub(crate) struct Service {
     views: Views,
     open_reads: bool,
     access: DoorAccess,
+    /// Under which others know this node.
+    host_name: Option<Arc<str>>,
     long_queries: Arc<Semaphore>,
     /// Who wants to know of each read: a plugin's author.
     reads: Option<ReadSink>,
@@ -63,6 +66,10 @@ impl Service {
             replica,
             views,
             open_reads: config.open_reads,
+            host_name: config
+                .advertise
+                .as_deref()
+                .and_then(|address| Some(address.rsplit_once(':')?.0.into())),
             access: DoorAccess {
                 auth: config.auth.clone(),
                 local: config.listen.ip().is_loopback(),
@@ -270,10 +277,12 @@ impl hostd_gateway::Service for Service {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
             Request::Read(call) => {
                 let read = self.read(principal, call).await?;
-                Ok(read.map_or(Response::Writes, |(reply, revision)| Response::Read {
-                    reply,
-                    revision,
-                }))
+                Ok(
+                    read.map_or(Response::Writes, |(reply, revision)| Response::Read {
+                        reply,
+                        revision,
+                    }),
+                )
             }
             Request::OpenSession => self.open_session(principal).await.map(Response::Session),
             Request::CloseSession { session } => {
@@ -343,6 +352,14 @@ impl hostd_gateway::Service for Service {
                 Ok(Response::Done)
             }
         }
+    }
+
+    fn host_name(&self) -> Option<&str> {
+        self.host_name.as_deref()
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        health::checks(&self.replica)
     }
 
     fn unproved(&self) -> Option<Arc<str>> {

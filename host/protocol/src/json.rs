@@ -1,15 +1,15 @@
-//! Replies as JSON, alike in `hostctl -o json` and over HTTP.
+//! Replies, commands and plugins as JSON, alike in `hostctl -o json` and over HTTP.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::Reply;
+use crate::{Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginInfo, Reply};
 
 /// A reply as JSON. Bytes that are UTF-8 become a string, others `{"base64": …}`; a map becomes an
 /// object where its keys are distinct texts, otherwise an array of pairs; numbers that JSON lacks
 /// become strings.
-pub fn to_json(reply: &Reply) -> Value {
+pub fn of_reply(reply: &Reply) -> Value {
     match reply {
         Reply::Nil => Value::Null,
         Reply::Ok => json!("OK"),
@@ -21,9 +21,9 @@ pub fn to_json(reply: &Reply) -> Value {
             Ok(text) => json!(text),
             Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
         },
-        Reply::Array(items) => Value::Array(items.iter().map(to_json).collect()),
+        Reply::Array(items) => Value::Array(items.iter().map(of_reply).collect()),
         Reply::Map(pairs) => object(pairs).unwrap_or_else(|| {
-            let pair = |(key, value): &(Reply, Reply)| json!([to_json(key), to_json(value)]);
+            let pair = |(key, value): &(Reply, Reply)| json!([of_reply(key), of_reply(value)]);
             Value::Array(pairs.iter().map(pair).collect())
         }),
     }
@@ -37,11 +37,62 @@ fn object(pairs: &[(Reply, Reply)]) -> Option<Value> {
             Reply::Bytes(bytes) => String::from_utf8(bytes.clone()).ok()?,
             _ => return None,
         };
-        if object.insert(key, to_json(value)).is_some() {
+        if object.insert(key, of_reply(value)).is_some() {
             return None;
         }
     }
     Some(Value::Object(object))
+}
+
+/// Everything that a plugin says about a command.
+pub fn of_command(command: &CommandDescription) -> Value {
+    let access = match command.access {
+        Access::Read => "read",
+        Access::Write => "write",
+    };
+    json!({
+        "name": command.name,
+        "usage": command.usage(),
+        "access": access,
+        "summary": command.summary,
+        "details": command.details,
+        "examples": command.examples,
+        "arguments": command.arguments.iter().map(of_argument).collect::<Vec<_>>(),
+    })
+}
+
+fn of_argument(argument: &Argument) -> Value {
+    let (kind, keyword) = match &argument.kind {
+        ArgumentKind::Required => ("required", None),
+        ArgumentKind::Optional => ("optional", None),
+        ArgumentKind::Repeated => ("repeated", None),
+        ArgumentKind::Keyword(keyword) => ("keyword", Some(keyword)),
+        ArgumentKind::Flag(keyword) => ("flag", Some(keyword)),
+    };
+    let value = match argument.value {
+        ArgumentType::Integer => "integer",
+        ArgumentType::Double => "double",
+        ArgumentType::Text => "text",
+        ArgumentType::Bytes => "bytes",
+    };
+    json!({
+        "name": argument.name,
+        "kind": kind,
+        "keyword": keyword,
+        "value": value,
+        "is_key": argument.is_key,
+        "secret": argument.secret,
+    })
+}
+
+/// A plugin with its versions, and its commands as [`of_command`] has them.
+pub fn of_plugin(plugin: &PluginInfo) -> Value {
+    let mut value = json!(plugin);
+    if let Some(description) = &plugin.description {
+        let commands = description.commands.iter();
+        value["description"]["commands"] = commands.map(of_command).collect();
+    }
+    value
 }
 
 #[cfg(test)]
@@ -55,26 +106,32 @@ mod tests {
             Reply::Nil,
             Reply::Array(vec![Reply::Text("a".into()), Reply::Text("b".into())]),
         ]);
-        assert_eq!(to_json(&reply).to_string(), r#"[1,null,["a","b"]]"#);
+        assert_eq!(of_reply(&reply).to_string(), r#"[1,null,["a","b"]]"#);
         let reply = Reply::Map(vec![
             (Reply::Text("length".into()), Reply::Integer(2)),
-            (Reply::Bytes(b"items".to_vec()), Reply::Array(vec![Reply::Ok])),
+            (
+                Reply::Bytes(b"items".to_vec()),
+                Reply::Array(vec![Reply::Ok]),
+            ),
         ]);
-        assert_eq!(to_json(&reply).to_string(), r#"{"items":["OK"],"length":2}"#);
+        assert_eq!(
+            of_reply(&reply).to_string(),
+            r#"{"items":["OK"],"length":2}"#
+        );
     }
 
     #[test]
     fn json_keeps_what_it_cannot_say_directly() {
-        let bytes = to_json(&Reply::Bytes(vec![0xff, 0]));
+        let bytes = of_reply(&Reply::Bytes(vec![0xff, 0]));
         assert_eq!(bytes.to_string(), r#"{"base64":"/wA="}"#);
-        assert_eq!(to_json(&Reply::Double(f64::NAN)), json!("NaN"));
-        assert_eq!(to_json(&Reply::Double(f64::INFINITY)), json!("inf"));
+        assert_eq!(of_reply(&Reply::Double(f64::NAN)), json!("NaN"));
+        assert_eq!(of_reply(&Reply::Double(f64::INFINITY)), json!("inf"));
         let twice = Reply::Map(vec![
             (Reply::Text("k".into()), Reply::Integer(1)),
             (Reply::Text("k".into()), Reply::Integer(2)),
         ]);
-        assert_eq!(to_json(&twice).to_string(), r#"[["k",1],["k",2]]"#);
+        assert_eq!(of_reply(&twice).to_string(), r#"[["k",1],["k",2]]"#);
         let numbers = Reply::Map(vec![(Reply::Integer(1), Reply::Nil)]);
-        assert_eq!(to_json(&numbers).to_string(), "[[1,null]]");
+        assert_eq!(of_reply(&numbers).to_string(), "[[1,null]]");
     }
 }

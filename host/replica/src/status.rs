@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use hostd_protocol::{Health, Member, NodeId, NodeStatus, PluginStatus, Role, hex};
+use hostd_protocol::{
+    Failure, FailureCode, Health, Member, NodeId, NodeStatus, PluginStatus, Role, hex,
+};
 use openraft::{ServerState, async_runtime::WatchReceiver};
 
 use crate::{
     network::{Ask, Destination, Tell},
-    replica::{ASK_TIMEOUT, Replica},
+    replica::{ASK_TIMEOUT, Replica, no_quorum},
     types::Node,
 };
 
@@ -24,6 +26,36 @@ impl Replica {
         }
     }
 
+    /// Whether this node can do its work.
+    pub fn health(&self) -> Health {
+        let committed = {
+            let data = self.inner().raft.data_metrics();
+            let data = data.borrow_watched();
+            data.cluster_committed
+                .as_ref()
+                .map_or(0, openraft::LogId::index)
+        };
+        if self.quarantined() {
+            Health::Quarantined
+        } else if committed.saturating_sub(self.applied_index()) > LAGGING_ENTRIES {
+            Health::Lagging
+        } else if self.inner().shortage.is_on() {
+            Health::NoSpace
+        } else {
+            Health::Ok
+        }
+    }
+
+    /// Why nothing can be decided through this node at present, as far as it knows; `None` when it
+    /// can.
+    pub fn indecision(&self) -> Option<Failure> {
+        if self.is_leader() {
+            return (!self.has_quorum()).then(no_quorum);
+        }
+        let unknown = self.leadership().borrow().leader.is_none();
+        unknown.then(|| Failure::new(FailureCode::NoLeader, "no leader is known"))
+    }
+
     /// Index of the first entry that is still in this node's log.
     pub fn log_begins_at(&self) -> u64 {
         let data = self.inner().raft.data_metrics();
@@ -36,21 +68,8 @@ impl Replica {
         let data = self.inner().raft.data_metrics().borrow_watched().clone();
         let durable = self.inner().progress.durable.borrow().clone();
         let applied = self.applied_index();
-        let committed = data
-            .cluster_committed
-            .as_ref()
-            .map_or(0, openraft::LogId::index);
         let view = self.views().latest();
         let config = &self.inner().config;
-        let health = if *self.inner().progress.diverged.borrow() {
-            Health::Quarantined
-        } else if committed.saturating_sub(applied) > LAGGING_ENTRIES {
-            Health::Lagging
-        } else if self.inner().shortage.is_on() {
-            Health::NoSpace
-        } else {
-            Health::Ok
-        };
         NodeStatus {
             id: self.id(),
             address: config.address.clone(),
@@ -73,7 +92,7 @@ impl Replica {
                 .filter_map(|file| std::fs::metadata(file).ok())
                 .map(|metadata| metadata.len())
                 .sum(),
-            health,
+            health: self.health(),
             reachable: true,
             plugins: view
                 .catalogue()

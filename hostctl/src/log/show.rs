@@ -4,12 +4,13 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use hostd_client::Client;
+use hostd_protocol::json::of_reply;
 use hostd_protocol::{LogLine, LogPage, Logged, Outcome, TimeNs, show_bytes};
 use serde_json::{Value, json};
 
 use crate::args::{Format, Global};
 use crate::exit::Exit;
-use crate::{connect, output, reply};
+use crate::{connect, output};
 
 /// Lines that are asked for at once.
 const PAGE_LINES: u32 = 10_000;
@@ -147,7 +148,7 @@ pub(crate) fn call_words(logged: &Logged) -> String {
 /// What came of a call, on a line.
 pub(crate) fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
-        Ok(reply) => shortened(&to_json(reply).to_string()),
+        Ok(reply) => shortened(&of_reply(reply).to_string()),
         Err(rejection) => shortened(&rejection.to_string()),
     }
 }
@@ -180,7 +181,7 @@ fn object(line: &LogLine) -> Value {
             let arguments: Vec<Value> = arguments
                 .iter()
                 .map(|argument| match argument {
-                    Some(bytes) => to_json(&hostd_protocol::Reply::Bytes(bytes.to_vec())),
+                    Some(bytes) => of_reply(&hostd_protocol::Reply::Bytes(bytes.to_vec())),
                     None => Value::Null,
                 })
                 .collect();
@@ -210,7 +211,7 @@ fn object(line: &LogLine) -> Value {
 
 pub(crate) fn outcome_json(outcome: &Outcome) -> Value {
     match outcome {
-        Ok(reply) => json!({ "ok": to_json(reply) }),
+        Ok(reply) => json!({ "ok": of_reply(reply) }),
         Err(rejection) => json!({
             "error": rejection.code.as_str(),
             "message": rejection.message,

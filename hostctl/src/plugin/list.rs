@@ -1,8 +1,9 @@
 //! `hostctl plugin list`.
 
 use hostd_protocol::PluginInfo;
+use hostd_protocol::json::of_plugin;
 
-use super::{short, to_json};
+use super::short;
 use crate::args::{Format, Global};
 use crate::exit::Exit;
 use crate::{connect, output};
@@ -14,8 +15,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Exit> {
     let (plugins, _) = plugins?;
     match global.output {
         Format::Json => {
-            let plugins = plugins.iter().map(to_json);
-            output::json(&plugins.collect::<Result<Vec<_>, _>>()?)?;
+            output::json(&plugins.iter().map(of_plugin).collect::<Vec<_>>())?;
         }
         Format::Text => output::table(
             &[

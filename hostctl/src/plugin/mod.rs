@@ -15,15 +15,12 @@ mod rollback;
 mod show;
 mod test;
 
-use std::io;
 use std::time::Duration;
 
 use hostd_client::Client;
 use hostd_protocol::{PluginInfo, Rejection, RejectionCode};
-use serde_json::Value;
 
 use crate::args::Global;
-use crate::commands::command_to_json;
 use crate::exit::Exit;
 use crate::{connect, run_here};
 
@@ -115,16 +112,6 @@ async fn find(client: &Client, name: &str) -> Result<PluginInfo, Exit> {
                 format!("no plugin is named '{name}'; {known}"),
             )
         })
-}
-
-/// A plugin for programs, with its commands as `hostctl commands` tells them.
-fn to_json(plugin: &PluginInfo) -> Result<Value, Exit> {
-    let mut value = serde_json::to_value(plugin).map_err(io::Error::from)?;
-    if let Some(description) = &plugin.description {
-        let commands = description.commands.iter();
-        value["description"]["commands"] = commands.map(command_to_json).collect();
-    }
-    Ok(value)
 }
 
 /// The kept version that a user means: by what it calls itself, or by the beginning of its digest.

@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use hostd_protocol::PluginInfo;
+use hostd_protocol::json::of_plugin;
 
-use super::{find, list, short, to_json};
+use super::{find, list, short};
 use crate::args::{Format, Global};
 use crate::exit::Exit;
 use crate::{connect, output};
@@ -22,7 +23,7 @@ pub(super) async fn run(global: &Global, show: Show) -> Result<(), Exit> {
     client.close().await;
     let plugin = plugin?;
     match global.output {
-        Format::Json => output::json(&to_json(&plugin)?)?,
+        Format::Json => output::json(&of_plugin(&plugin))?,
         Format::Text => text(&plugin)?,
     }
     Ok(())

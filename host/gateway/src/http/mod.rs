@@ -1,19 +1,21 @@
-//! HTTP/1.1 and HTTP/2.
+//! HTTP/1.1 and HTTP/2: plugin commands, keys, members, health and metrics for curl, browsers and
+//! whoever has an HTTP library.
+//!
+//! A request comes through [`connection`] (how much of the node a connection may take), [`admit`] (how
+//! many requests at once, and what every answer has) and [`identity`] (who asks); then a file for each
+//! group of routes says it as a [`hostd_protocol::Request`], asks the service, and renders the answer.
+//! What it must not know: what a command does, and who may call it.
 
-use std::sync::Arc;
+mod admit;
+mod answer;
+mod body;
+mod calls;
+mod cluster;
+mod connection;
+mod health;
+mod identity;
+mod parse;
+mod refused;
+mod router;
 
-use tokio::io::AsyncWriteExt;
-
-use crate::Service;
-use crate::gateway::Shared;
-use crate::tcp::{Guest, Io};
-
-/// Serves a connection until it ends.
-pub(crate) async fn serve<S: Service>(mut stream: impl Io, guest: Guest, _shared: &Arc<Shared<S>>) {
-    tracing::debug!(?guest, "HTTP is not built yet");
-    let _ = stream
-        .write_all(
-            b"HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        )
-        .await;
-}
+pub(crate) use connection::Door;

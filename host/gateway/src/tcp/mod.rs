@@ -105,6 +105,7 @@ pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
         require,
     } = door;
     let mut stop = shared.stop.clone();
+    let web = http::Door::new(&shared);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -115,8 +116,8 @@ pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
                 // Answers are written whole; waiting for more to send helps nobody.
                 let _ = stream.set_nodelay(true);
                 let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-                let shared = shared.clone();
-                tokio::spawn(async move { serve(stream, from, tls, require, &shared).await });
+                let (shared, web) = (shared.clone(), web.clone());
+                tokio::spawn(async move { serve(stream, from, tls, require, &shared, web).await });
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -132,6 +133,7 @@ async fn serve<S: Service>(
     tls: TlsAcceptor,
     require: Require,
     shared: &Arc<Shared<S>>,
+    web: http::Door,
 ) {
     let Some(_slot) = shared.load.admit_connection(&shared.limits) else {
         debug!(%from, "connection refused: there are as many as may be");
@@ -183,7 +185,15 @@ async fn serve<S: Service>(
             let Ok(Ok((spoken, begun))) = greeted else {
                 return debug!(%from, "connection closed: it said nothing");
             };
-            converse(spoken, begun, stream, Guest { from, certificate }, shared).await;
+            converse(
+                spoken,
+                begun,
+                stream,
+                Guest { from, certificate },
+                shared,
+                web,
+            )
+            .await;
         }
         _ if require > Require::Nothing => {
             debug!(%from, "connection refused: it does not speak TLS");
@@ -191,7 +201,7 @@ async fn serve<S: Service>(
                 "this port wants TLS; with redis-cli: --tls --cacert ca.pem, with curl: https";
             refuse(spoken, &mut stream, reason).await;
         }
-        spoken => converse(spoken, begun, stream, guest, shared).await,
+        spoken => converse(spoken, begun, stream, guest, shared, web).await,
     }
 }
 
@@ -201,6 +211,7 @@ async fn converse<S: Service>(
     mut stream: impl Io,
     guest: Guest,
     shared: &Arc<Shared<S>>,
+    web: http::Door,
 ) {
     let closed = guest
         .certificate
@@ -213,7 +224,7 @@ async fn converse<S: Service>(
     }
     match spoken {
         Spoken::Resp => resp::serve(begun, stream, guest, shared).await,
-        Spoken::Http => http::serve(Prefixed::new(begun, stream), guest, shared).await,
+        Spoken::Http => web.serve(Prefixed::new(begun, stream), guest, shared).await,
         Spoken::Tls => debug!(from = %guest.from, "connection closed: TLS within TLS"),
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use hostd_machine::{Engine, Fault, Plugin, PluginError};
+use hostd_protocol::json::of_command;
 use hostd_protocol::{Limits, PluginDescription};
 use serde_json::{Value, json};
 
@@ -168,7 +169,7 @@ impl Facts {
             "bytes": self.bytes,
             "state_version": about.state_version,
             "reads_state_versions": about.reads_state_versions,
-            "commands": about.commands.iter().map(commands::command_to_json).collect::<Vec<_>>(),
+            "commands": about.commands.iter().map(of_command).collect::<Vec<_>>(),
         })
     }
 }
