@@ -46,7 +46,9 @@ impl Service for Echo {
             | Request::Log { .. }
             | Request::DryRun { .. }
             | Request::Verify { .. }
-            | Request::Read(_) => {
+            | Request::Read(_)
+            | Request::Policy
+            | Request::ChangePolicy { .. } => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hostd_protocol::codec::FRAME_BYTES_MAX;
 use hostd_protocol::{
     Access, Call, CallError, Consistency, DryRun, Limits, LogPage, Member, MemberChange,
-    NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Rejection, RejectionCode, Reply,
-    Request, Response, UPLOAD_CHUNK_BYTES, Verified,
+    NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Policy, PolicyChange, Rejection,
+    RejectionCode, Reply, Request, Response, UPLOAD_CHUNK_BYTES, Verified,
 };
 use hostd_quic::Ended;
 use serde_bytes::ByteBuf;
@@ -251,6 +251,32 @@ impl Client {
         let deadline = Instant::now() + patience;
         match self.ask_until(request, Plan::ONCE, deadline).await? {
             Response::Verified(verified) => Ok(*verified),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Who may do what.
+    pub async fn policy(&self) -> Result<Policy, CallError> {
+        match self.ask(Request::Policy, Plan::READ).await? {
+            Response::Policy(policy) => Ok(*policy),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Changes who may do what. Returns the rules that came or went.
+    pub async fn change_policy(&self, change: PolicyChange) -> Result<Vec<String>, CallError> {
+        let request = Request::ChangePolicy {
+            change,
+            timeout_ms: 0,
+        };
+        match self.ask(request, Plan::ONCE).await? {
+            Response::Reply(Reply::Array(lines)) => Ok(lines
+                .into_iter()
+                .filter_map(|line| match line {
+                    Reply::Text(line) => Some(line),
+                    _ => None,
+                })
+                .collect()),
             _ => Err(failure::unexpected()),
         }
     }

@@ -350,7 +350,8 @@ async fn first(pending: &mut Vec<(Arc<Node>, Pending)>) -> (Arc<Node>, Answer) {
 fn set_timeout(request: &mut Request, deadline: Instant) {
     let (Request::Call(Call { timeout_ms, .. })
     | Request::Plugin { timeout_ms, .. }
-    | Request::Verify { timeout_ms }) = request
+    | Request::Verify { timeout_ms }
+    | Request::ChangePolicy { timeout_ms, .. }) = request
     else {
         return;
     };

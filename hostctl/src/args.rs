@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use crate::{bench, call, commands, log, member, pki, plugin};
+use crate::{bench, call, commands, log, member, pki, plugin, policy, user};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ pub(crate) struct Global {
     )]
     pub(crate) servers: Vec<String>,
 
-    /// Directory with ca.pem, admin.pem and admin-key.pem
+    /// Directory with ca.pem, and with NAME.pem and NAME-key.pem of --identity
     #[arg(
         long,
         value_name = "DIR",
@@ -64,6 +64,17 @@ pub(crate) struct Global {
         default_value = "./data/pki"
     )]
     pub(crate) pki: PathBuf,
+
+    /// Whose certificate of --pki to use
+    #[arg(
+        long,
+        value_name = "NAME",
+        global = true,
+        env = "HOSTCTL_IDENTITY",
+        hide_env_values = true,
+        default_value = hostd_pki::ADMIN
+    )]
+    pub(crate) identity: String,
 
     // These three only before the command: after `call`, --key is an idempotency key.
     /// The authority's certificate, with --cert and --key instead of --pki; before the command
@@ -162,6 +173,12 @@ kept against differences, and a difference table plugin key kind here there.")]
     /// Make and show certificates
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Show and change who may do what
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Give RESP and HTTP clients without a certificate a name and a secret
+    #[command(subcommand)]
+    User(user::Command),
     /// Install, upgrade, show and remove plugins; make, test and check new ones
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -188,8 +205,6 @@ Examples:
     Store(NotBuilt),
     /// Mirror a tree of the secrets plugin to a directory (not built yet)
     Pull(NotBuilt),
-    /// Show and change who may do what (not built yet)
-    Policy(NotBuilt),
 }
 
 /// Whatever a command that is not there would be given.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use hostd_pki::{ADMIN, Credentials};
+use hostd_pki::Credentials;
 
 use crate::args::Global;
 use crate::exit::Exit;
@@ -13,7 +13,7 @@ pub(crate) fn credentials(global: &Global) -> Result<Credentials, Exit> {
     let loaded = match (&global.ca, &global.cert, &global.key) {
         (Some(ca), Some(cert), Some(key)) => Credentials::load(ca, cert, key),
         // The parser wants all three or none.
-        _ => Credentials::from_dir_client(&global.pki, ADMIN),
+        _ => Credentials::from_dir_client(&global.pki, &global.identity),
     };
     let credentials = loaded.map_err(Exit::Credentials)?;
     for warning in credentials.warnings() {

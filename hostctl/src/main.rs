@@ -18,9 +18,11 @@ mod member;
 mod output;
 mod pki;
 mod plugin;
+mod policy;
 mod reply;
 mod status;
 mod template;
+mod user;
 mod verify;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         Command::Verify => run_here(verify::run(&global)),
         Command::Member(member) => run_here(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
+        Command::Policy(command) => run_here(policy::run(&global, command)),
+        Command::User(command) => run_here(user::run(&global, command)),
         Command::Bench(arguments) => bench::run(&global, arguments),
         Command::Log(command) => log::run(&global, command),
         Command::Plugin(command) => plugin::run(&global, command),
@@ -47,7 +51,6 @@ fn main() -> ExitCode {
         Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),
         Command::Pull(_) => Err(Exit::not_built("pull")),
-        Command::Policy(_) => Err(Exit::not_built("policy")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use hostd_gateway::Require;
 use hostd_pki::{
     CA_FILE, Credentials, PkiError, ServerNames, certificate_file, key_file, node_stem,
 };
-use hostd_protocol::NodeId;
+use hostd_protocol::{NodeId, Rule};
 use thiserror::Error;
 
 /// A node's configuration.
@@ -38,6 +38,8 @@ pub struct Config {
     pub auth: Option<Secret>,
     /// What RESP and HTTP ask of a connection.
     pub require: Require,
+    /// Rules of a new cluster.
+    pub policy: Vec<Rule>,
     /// Follow no newer rules than these, as an earlier hostd that does not know them.
     pub rules_max: Option<u32>,
 }
@@ -58,6 +60,7 @@ impl Config {
             open_reads: false,
             recover: false,
             auth: None,
+            policy: Vec::new(),
             require: Require::Nothing,
             rules_max: None,
         }
@@ -180,7 +183,7 @@ pub enum ConfigError {
         detail: String,
     },
     /// The configuration file.
-    #[error("--config {}: {detail}", path.display())]
+    #[error("{}: {detail}", path.display())]
     File {
         /// The file.
         path: PathBuf,

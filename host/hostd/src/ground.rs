@@ -14,6 +14,7 @@ use hostd_replica::{
     open_database,
 };
 
+use crate::audit::AuditLog;
 use crate::config::{Config, Pki};
 use crate::data_dir::{DataDir, STATE_FILE};
 use crate::node::StartError;
@@ -41,6 +42,8 @@ pub struct Ground {
     pub mode: WriterMode,
     /// When checkpoints are made.
     pub checkpoint: CheckpointPolicy,
+    /// Where it is noted who administered what, and who was refused.
+    pub audit: AuditLog,
     /// The node's directory: files are named after it, and snapshots are received in it.
     pub directory: PathBuf,
 }
@@ -90,6 +93,7 @@ impl Ground {
             room: measure_room(data.path()),
             mode: WriterMode::Thread,
             checkpoint: CheckpointPolicy::default(),
+            audit: AuditLog::open(data.path())?,
             directory: data.path().to_owned(),
         })
     }

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod audit;
 mod config;
 mod data_dir;
 pub mod dev;
@@ -15,11 +17,13 @@ pub mod logging;
 mod node;
 pub mod options;
 mod plugins;
+mod policy;
 mod recover;
 mod reload;
 mod replication;
 mod service;
 
+pub use audit::AuditLog;
 pub use config::{Config, ConfigError, DEFAULT_IDENTITY, Formation, Pki, Secret};
 pub use ground::Ground;
 pub use hostd_gateway::{Doors, Require};

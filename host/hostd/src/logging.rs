@@ -22,6 +22,7 @@ pub fn start(level: LogLevel, format: LogFormat) {
         "hostd_pki",
         "hostd_replica",
         "plugin",
+        "audit",
     ];
     let library_level = if matches!(level, "debug" | "trace") {
         "info"

@@ -20,7 +20,7 @@ use crate::ground::{self, Ground};
 use crate::plugins::PluginFile;
 use crate::reload::Reload;
 use crate::service::{ReadSink, Service};
-use crate::{plugins, recover, replication};
+use crate::{plugins, policy, recover, replication};
 
 /// How long a stopping node waits for another to take over, and for its clients' requests.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -201,7 +201,7 @@ impl Node {
         ground: Ground,
         reads: Option<ReadSink>,
     ) -> Result<Self, StartError> {
-        let doors = ground.doors.clone();
+        let (doors, audit) = (ground.doors.clone(), ground.audit.clone());
         let endpoint = doors.quic.clone();
         let address = endpoint.local_addr()?;
         let credentials = ground.credentials.get();
@@ -214,7 +214,7 @@ impl Node {
             }
             tracing::info!("--recover: the data is sound, and nothing is set aside");
         }
-        let mut service = Service::new(replica.clone(), config);
+        let mut service = Service::new(replica.clone(), config, audit);
         if let Some(sink) = reads {
             service = service.tell_reads(sink);
         }
@@ -228,6 +228,7 @@ impl Node {
         );
         let formed = async {
             replication::form(config, &replica).await?;
+            policy::bootstrap(&service, &config.policy).await;
             plugins::install(&replica, files).await;
             Ok::<_, StartError>(replica.founded().await)
         };

@@ -122,6 +122,10 @@ pub struct Options {
     #[arg(long, value_name = "WHAT", env = "HOSTD_REQUIRE")]
     pub require: Option<RequireOption>,
 
+    /// Access rules of a new cluster, one a line: IDENTITY admin | observe | read PATH | …
+    #[arg(long, value_name = "FILE", env = "HOSTD_POLICY")]
+    pub policy: Option<PathBuf>,
+
     /// Damaged or outdated data: set it aside, rejoin as a learner, vote once in sync
     #[arg(long, env = "HOSTD_RECOVER")]
     #[serde(default)]
@@ -227,6 +231,7 @@ impl Options {
             auth: self.auth.or(file.auth),
             restore: self.restore.or(file.restore),
             require: self.require.or(file.require),
+            policy: self.policy.or(file.policy),
             recover: self.recover || file.recover,
             rules_max: self.rules_max.or(file.rules_max),
         }
@@ -308,6 +313,10 @@ impl Options {
             sync: !self.no_sync,
             open_reads: self.open_reads,
             recover: self.recover,
+            policy: match self.policy {
+                Some(path) => crate::policy::read(&path)?,
+                None => Vec::new(),
+            },
             auth: self.auth.map(secret).transpose()?,
             require: match self.require {
                 None => Require::Nothing,

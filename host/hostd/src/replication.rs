@@ -38,6 +38,7 @@ pub(crate) async fn open(
         mode,
         checkpoint,
         directory,
+        audit: _,
     } = ground;
     let replica_config = ReplicaConfig {
         id: config.node_id,

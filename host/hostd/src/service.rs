@@ -2,21 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hostd_gateway::{Caller, Check};
-use hostd_machine::{Budget, Fault, View, Views};
+use hostd_machine::{Budget, Fault, RULES_POLICY, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
     Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, PluginChange,
-    Rejection, RejectionCode, Reply, Request, Response,
+    Policy, PolicyChange, Rejection, RejectionCode, Reply, Request, Response,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Config, DEFAULT_IDENTITY, Secret};
+use crate::access::{Doorkeeper, permit};
+use crate::audit::{self, AuditLog};
+use crate::config::Config;
 use crate::health;
 
 /// The longest that a client may ask a node to try.
@@ -40,27 +43,22 @@ pub(crate) struct Service {
     replica: Replica,
     views: Views,
     open_reads: bool,
-    access: DoorAccess,
     /// Under which others know this node.
     host_name: Option<Arc<str>>,
+    doorkeeper: Doorkeeper,
+    audit: AuditLog,
+    /// Whether clients are served already.
+    open: Arc<AtomicBool>,
     long_queries: Arc<Semaphore>,
     /// Who wants to know of each read: a plugin's author.
     reads: Option<ReadSink>,
-}
-
-/// How RESP and HTTP clients prove who they are.
-#[derive(Clone)]
-struct DoorAccess {
-    auth: Option<Secret>,
-    /// Nobody outside of this machine can connect.
-    local: bool,
 }
 
 /// Takes each read with what it came to and the fuel that it used.
 pub(crate) type ReadSink = Arc<dyn Fn(&str, &Call, &Outcome, u64) + Send + Sync>;
 
 impl Service {
-    pub(crate) fn new(replica: Replica, config: &Config) -> Self {
+    pub(crate) fn new(replica: Replica, config: &Config, audit: AuditLog) -> Self {
         let views = replica.views();
         Self {
             replica,
@@ -70,13 +68,17 @@ impl Service {
                 .advertise
                 .as_deref()
                 .and_then(|address| Some(address.rsplit_once(':')?.0.into())),
-            access: DoorAccess {
-                auth: config.auth.clone(),
-                local: config.listen.ip().is_loopback(),
-            },
+            doorkeeper: Doorkeeper::new(config),
+            audit,
+            open: Arc::new(AtomicBool::new(config.policy.is_empty())),
             long_queries: Arc::new(Semaphore::new(LONG_QUERIES_MAX)),
             reads: None,
         }
+    }
+
+    /// From now on clients are served: the cluster has the rules that it was founded with.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Release);
     }
 
     /// As it is, and each read is told.
@@ -92,7 +94,7 @@ impl Service {
     pub(crate) async fn call(&self, principal: &str, call: Call) -> Result<Reply, CallError> {
         let timeout = Duration::from_millis(u64::from(call.timeout_ms)).min(TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
-        match self.access(&call, deadline).await? {
+        match self.access(principal, &call, deadline).await? {
             Access::Write => {
                 let Call {
                     plugin,
@@ -122,7 +124,7 @@ impl Service {
     async fn read(&self, principal: &str, call: Call) -> Result<Option<(Reply, u64)>, CallError> {
         let timeout = Duration::from_millis(u64::from(call.timeout_ms)).min(TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
-        if self.access(&call, deadline).await? == Access::Write {
+        if self.access(principal, &call, deadline).await? == Access::Write {
             return Ok(None);
         }
         let found = self.look_up(principal, call, deadline).await?;
@@ -140,9 +142,9 @@ impl Service {
             self.replica.read_barrier(deadline).await?;
         }
         let Some(sink) = &self.reads else {
-            return self.query(call, deadline).await;
+            return self.query(principal, call, deadline).await;
         };
-        let found = self.query(call.clone(), deadline).await?;
+        let found = self.query(principal, call.clone(), deadline).await?;
         sink(principal, &call, &found.outcome, found.fuel);
         Ok(found)
     }
@@ -200,6 +202,33 @@ impl Service {
         Ok(self.replica.write(command, deadline).await??)
     }
 
+    /// Whether there are rules.
+    pub(crate) async fn has_rules(&self, deadline: Instant) -> Result<bool, Failure> {
+        self.replica.read_barrier(deadline).await?;
+        Ok(!self.views.latest().policy().rules.is_empty())
+    }
+
+    /// Changes who may do what, once every node knows what that is.
+    pub(crate) async fn change_policy(
+        &self,
+        principal: &str,
+        change: PolicyChange,
+        deadline: Instant,
+    ) -> Result<Reply, CallError> {
+        let rules = self.views.latest().runs().map_or(0, |runs| runs.rules);
+        if rules < RULES_POLICY {
+            return Err(failure(
+                FailureCode::Unsupported,
+                "a node of this cluster runs a hostd that knows no access rules: upgrade it first;                  hostctl status shows which",
+            ));
+        }
+        let command = Command::Policy {
+            principal: principal.to_owned(),
+            change,
+        };
+        Ok(self.replica.write(command, deadline).await??)
+    }
+
     /// What can never be activated must not take an upload's place until that is abandoned. If this
     /// fails, that is what happens.
     async fn discard(&self, principal: &str, digest: [u8; 32], deadline: Instant) {
@@ -212,9 +241,15 @@ impl Service {
         }
     }
 
-    /// Whether the command reads or writes. This node may not have applied the installation of
-    /// its plugin yet, so an unknown command is looked up again once the node is up to date.
-    async fn access(&self, call: &Call, deadline: Instant) -> Result<Access, CallError> {
+    /// Whether the command reads or writes, if the caller may call it. This node may not have applied the
+    /// installation of its plugin yet, so an unknown command is looked up again once the node is up to date.
+    async fn access(
+        &self,
+        principal: &str,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Access, CallError> {
+        may_call(&self.views.latest(), principal, call)?;
         match resolve(&self.views.latest(), call) {
             Err(CallError::Rejected(rejection))
                 if rejection.code == RejectionCode::UnknownCommand =>
@@ -226,11 +261,17 @@ impl Service {
         }
     }
 
-    async fn query(&self, call: Call, deadline: Instant) -> Result<Found, CallError> {
+    /// Whether the caller may read is asked of the very view that answers.
+    async fn query(
+        &self,
+        principal: &str,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Found, CallError> {
         if self.replica.quarantined() {
             return Err(hostd_replica::quarantined().into());
         }
-        let found = run_query(&self.views.latest(), &call, Budget::Short)?;
+        let found = run_query(&self.views.latest(), principal, &call, Budget::Short)?;
         if !matches!(&found.outcome, Err(rejection) if rejection.code == RejectionCode::FuelExhausted)
         {
             return Ok(found);
@@ -245,9 +286,10 @@ impl Service {
         let view = self.views.latest();
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             // Whoever has but one thread, such as a simulator, wants no others.
-            return run_query(&view, &call, Budget::Full);
+            return run_query(&view, principal, &call, Budget::Full);
         }
-        tokio::task::spawn_blocking(move || run_query(&view, &call, Budget::Full))
+        let principal = principal.to_owned();
+        tokio::task::spawn_blocking(move || run_query(&view, &principal, &call, Budget::Full))
             .await
             .unwrap_or_else(|_| Err(failure(FailureCode::Fault, "the query's thread died")))
     }
@@ -270,9 +312,8 @@ impl Service {
     }
 }
 
-impl hostd_gateway::Service for Service {
-    async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
-        let principal = &caller.identity;
+impl Service {
+    async fn answer(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
         match request {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
             Request::Read(call) => {
@@ -299,9 +340,6 @@ impl hostd_gateway::Service for Service {
             Request::Status { all } => Ok(Response::Status(self.replica.status(all).await)),
             Request::Members => Ok(Response::Members(self.replica.members())),
             Request::Plugin { change, timeout_ms } => {
-                if !matches!(change, PluginChange::Upload { .. }) {
-                    tracing::info!(principal = &**principal, ?change, "plugin change asked for");
-                }
                 let timeout = Duration::from_millis(u64::from(timeout_ms)).min(TIMEOUT_MAX);
                 self.change_plugins(principal, change, Instant::now() + timeout)
                     .await
@@ -340,18 +378,54 @@ impl hostd_gateway::Service for Service {
                 let verified = self.replica.verify(Instant::now() + timeout).await?;
                 Ok(Response::Verified(Box::new(verified)))
             }
+            Request::Policy => {
+                let deadline = Instant::now() + TIMEOUT_MAX / 6;
+                self.replica.read_barrier(deadline).await?;
+                let policy = Policy::clone(self.views.latest().policy());
+                Ok(Response::Policy(Box::new(policy)))
+            }
+            Request::ChangePolicy { change, timeout_ms } => {
+                let timeout = Duration::from_millis(u64::from(timeout_ms)).min(TIMEOUT_MAX);
+                self.change_policy(principal, change, Instant::now() + timeout)
+                    .await
+                    .map(Response::Reply)
+            }
             Request::Member(change) => {
-                tracing::info!(
-                    principal = &**principal,
-                    ?change,
-                    "membership change asked for"
-                );
                 self.replica
                     .change_membership(change, Instant::now() + TIMEOUT_MAX / 2)
                     .await?;
                 Ok(Response::Done)
             }
         }
+    }
+}
+
+impl hostd_gateway::Service for Service {
+    async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(failure(
+                FailureCode::NoLeader,
+                "the cluster is being founded; try again in a moment",
+            ));
+        }
+        let subject = audit::subject(&request);
+        let policy = Arc::clone(self.views.latest().policy());
+        let answer = match permit(&policy, &caller.identity, &request) {
+            Ok(()) => self.answer(&caller.identity, request).await,
+            Err(refused) => Err(refused.into()),
+        };
+        match (&subject, &answer) {
+            (Some(what), _) => self.audit.note(caller, what, answer.as_ref().map(drop)),
+            (None, Err(error)) if audit::is_refusal(error) => {
+                self.audit.note(caller, "request", Err(error));
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.doorkeeper.closed(self.views.latest().policy())
     }
 
     fn host_name(&self) -> Option<&str> {
@@ -363,21 +437,12 @@ impl hostd_gateway::Service for Service {
     }
 
     fn unproved(&self) -> Option<Arc<str>> {
-        (self.access.auth.is_none() && self.access.local).then(|| DEFAULT_IDENTITY.into())
+        self.doorkeeper.unproved(self.views.latest().policy())
     }
 
     fn prove(&self, from: SocketAddr, name: Option<&str>, secret: &str) -> Option<Arc<str>> {
-        let name = name.unwrap_or(DEFAULT_IDENTITY);
-        let proved = name == DEFAULT_IDENTITY
-            && self
-                .access
-                .auth
-                .as_ref()
-                .is_some_and(|auth| auth.is(secret));
-        if !proved {
-            tracing::warn!(%from, name, "a secret was refused");
-        }
-        proved.then(|| name.into())
+        self.doorkeeper
+            .prove(self.views.latest().policy(), from, name, secret)
     }
 }
 
@@ -395,7 +460,13 @@ struct Found {
     revision: u64,
 }
 
-fn run_query(view: &View, call: &Call, budget: Budget) -> Result<Found, CallError> {
+fn run_query(
+    view: &View,
+    principal: &str,
+    call: &Call,
+    budget: Budget,
+) -> Result<Found, CallError> {
+    may_call(view, principal, call)?;
     let measured = view.query_measured(
         call.plugin.as_deref(),
         &call.command,
@@ -420,6 +491,11 @@ fn run_query(view: &View, call: &Call, budget: Budget) -> Result<Found, CallErro
         fuel,
         revision: view.position().map_or(0, |position| position.index),
     })
+}
+
+fn may_call(view: &View, principal: &str, call: &Call) -> Result<(), Rejection> {
+    let plugin = call.plugin.as_deref();
+    view.may_call(principal, plugin, &call.command, &call.arguments)
 }
 
 fn still_migrating(rejection: Rejection) -> Failure {

@@ -13,6 +13,7 @@ use crate::catalogue::Installed;
 use crate::machine::{Applied, Input, Machine, Position};
 use crate::migration::Phase;
 use crate::plugin::Plugin;
+use crate::policy::{self, Action};
 use crate::random::Generator;
 use crate::record::Called;
 use crate::sessions::Admission;
@@ -169,7 +170,12 @@ impl Machine {
                 principal,
                 component,
             } => self.install_at_once(moment, principal, &component),
-            Command::Plugin { principal, change } => self.change_plugins(moment, principal, change),
+            Command::Plugin { principal, change } => {
+                match policy::judge(&self.policy, &principal, Action::Administer) {
+                    Ok(()) => self.change_plugins(moment, principal, change),
+                    Err(denied) => Ok(Err(denied)),
+                }
+            }
             Command::Work => self.work(moment),
             Command::Call {
                 principal,
@@ -195,16 +201,27 @@ impl Machine {
                     let (plugin, command) = (plugin.as_deref(), &*command);
                     self.recorded_call(moment, &principal, plugin, command, arguments, events)?
                 } else {
-                    self.call(moment, plugin.as_deref(), &command, arguments, events)?
+                    self.call(
+                        moment,
+                        &principal,
+                        plugin.as_deref(),
+                        &command,
+                        arguments,
+                        events,
+                    )?
                 };
-                // A call that has to wait did not run, and runs when it comes again.
-                let waits = matches!(&outcome, Err(rejection) if rejection.code == RejectionCode::Migrating);
+                // A call that has to wait, or is not allowed, did not run, and may run when it comes again.
+                let waits = matches!(&outcome, Err(rejection)
+                    if matches!(rejection.code, RejectionCode::Migrating | RejectionCode::PermissionDenied));
                 if let Some(once) = once.as_ref().filter(|_| !waits) {
                     self.record(once, &principal, &outcome);
                 }
                 Ok(outcome)
             }
             Command::OpenSession { principal } => {
+                if let Err(denied) = policy::judge(&self.policy, &principal, Action::Enter) {
+                    return Ok(Err(denied));
+                }
                 let number = self.system.running.next_session + 1;
                 self.system.running.next_session = number;
                 let steady = self.system.running.steady;
@@ -217,6 +234,9 @@ impl Machine {
             }
             Command::Wake => self.wake(moment, events),
             Command::Engine { engine } => self.change_engine(moment, engine),
+            Command::Policy { principal, change } => {
+                Ok(self.change_policy(moment, &principal, change))
+            }
         }
     }
 
@@ -286,7 +306,7 @@ impl Machine {
             arguments: arguments.clone(),
         };
         let fuel_before = self.system.running.fuel;
-        let outcome = self.call(moment, plugin, command, arguments, events)?;
+        let outcome = self.call(moment, principal, plugin, command, arguments, events)?;
         let came_to = (&outcome, self.system.running.fuel - fuel_before);
         let answered = target.as_ref().map(|target| &*target.installed);
         self.record_call(moment, principal, answered, called, came_to);
@@ -296,6 +316,7 @@ impl Machine {
     fn call(
         &mut self,
         moment: &Moment<'_>,
+        principal: &str,
         plugin: Option<&str>,
         command: &str,
         arguments: Vec<serde_bytes::ByteBuf>,
@@ -309,6 +330,11 @@ impl Machine {
         if let Err(rejection) = check_arguments(target.description(), &arguments, &installed.limits)
         {
             return Ok(Err(rejection));
+        }
+        if !planted::active(Bug::PolicyAtTheDoor)
+            && let Err(denied) = policy::judge_call(&self.policy, principal, &target, &arguments)
+        {
+            return Ok(Err(denied));
         }
         let access = target.description().access;
         if access == Access::Write && self.writes_wait(installed.id) {

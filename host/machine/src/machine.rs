@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Entry, Limits, Outcome, TimeNs};
+use hostd_protocol::{Entry, Limits, Outcome, Policy, TimeNs};
 use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,7 @@ pub struct Machine {
     pub(crate) sessions: Sessions,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) timers: Front,
     next_timer: Option<TimeNs>,
     /// Migrations that are going on.
@@ -145,6 +146,7 @@ impl Machine {
             sessions: parts.sessions,
             catalogue: parts.catalogue,
             limits: parts.limits,
+            policy: parts.policy,
             timers: parts.timers,
             next_timer: parts.next_timer,
             migrations: parts.migrations,
@@ -204,6 +206,7 @@ impl Machine {
             layers: self.layers().clone(),
             catalogue: Arc::clone(&self.catalogue),
             limits: Arc::clone(&self.limits),
+            policy: Arc::clone(&self.policy),
             migrations: Arc::clone(&self.migrations),
             usage: self.system.running.usage.clone(),
             dropping: !self.system.running.dropping.is_empty(),
@@ -279,6 +282,7 @@ impl Machine {
         self.sessions = parts.sessions;
         self.catalogue = parts.catalogue;
         self.limits = parts.limits;
+        self.policy = parts.policy;
         self.timers = parts.timers;
         self.migrations = parts.migrations;
         self.next_timer = parts.next_timer;
@@ -309,6 +313,7 @@ pub(crate) struct Parts {
     sessions: Sessions,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) timers: Front,
     pub(crate) next_timer: Option<TimeNs>,
     pub(crate) migrations: Arc<Migrations>,
@@ -341,6 +346,7 @@ impl Parts {
             catalogue: Arc::new(Catalogue::load(engine, &layers, &system.limits())?),
             migrations: Arc::new(migration::load(engine, &layers)?),
             limits: Arc::new(system.limits()),
+            policy: Arc::new(System::policy(&layers)?),
             layers,
             system,
             durable,

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard, RwLock};
 
 use hostd_protocol::{
     Access, CommandDescription, EngineIdentity, Limits, Outcome, PluginDescription, PluginInfo,
-    Rejection, RejectionCode, TimeNs,
+    Policy, Rejection, RejectionCode, TimeNs,
 };
 use serde_bytes::ByteBuf;
 
@@ -13,6 +13,7 @@ use crate::catalogue::{self, Catalogue, Installed};
 use crate::machine::{Parts, Position};
 use crate::migration::Migrations;
 use crate::plugin::{CompileError, Plugin};
+use crate::policy::{self, Action};
 use crate::random::Generator;
 use crate::store::Layers;
 use crate::usage::Usages;
@@ -56,6 +57,7 @@ pub struct View {
     pub(crate) layers: Layers,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) migrations: Arc<Migrations>,
     pub(crate) usage: Usages,
     /// Rows of a state that nobody has any more are still to be removed.
@@ -103,6 +105,7 @@ impl View {
             layers: parts.layers.clone(),
             catalogue: Arc::clone(&parts.catalogue),
             limits: Arc::clone(&parts.limits),
+            policy: Arc::clone(&parts.policy),
             migrations: Arc::clone(&parts.migrations),
             usage: parts.system.running.usage.clone(),
             dropping: !parts.system.running.dropping.is_empty(),
@@ -150,6 +153,27 @@ impl View {
     /// Limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Whether its policy lets an identity call a command; why not otherwise. A command that is not
+    /// known may be called: that it is not known is the answer.
+    pub fn may_call(
+        &self,
+        identity: &str,
+        plugin: Option<&str>,
+        command: &str,
+        arguments: &[ByteBuf],
+    ) -> Result<(), Rejection> {
+        policy::judge(&self.policy, identity, Action::Enter)?;
+        match self.catalogue.resolve(plugin, command) {
+            Ok(target) => policy::judge_call(&self.policy, identity, target, arguments),
+            Err(_) => Ok(()),
+        }
     }
 
     /// The plugins.

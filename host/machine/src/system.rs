@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hostd_protocol::{EngineIdentity, Limits, TimeNs};
+use hostd_protocol::{EngineIdentity, Limits, Policy, TimeNs};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
@@ -71,6 +71,7 @@ pub(crate) struct System {
 const ENGINE: &[u8] = b"engine";
 const LIMITS: &[u8] = b"limits";
 const FOUNDING: &[u8] = b"founding";
+const POLICY: &[u8] = b"policy";
 const RUNNING: &[u8] = b"running";
 const MEMBERSHIP: &[u8] = b"membership";
 
@@ -146,6 +147,17 @@ impl System {
             revision,
         );
         self.engine = Some(Arc::new(engine));
+    }
+
+    pub(crate) fn set_policy(&self, policy: &Policy, layers: &mut Layers, revision: Revision) {
+        let row = Some(encode(policy).into());
+        layers.set(Table::System.key(&[POLICY]), row, revision);
+    }
+
+    /// The policy that the rows have.
+    pub(crate) fn policy(layers: &Layers) -> Result<Policy, Fault> {
+        let row = layers.get_with(&Writes::new(), &Table::System.key(&[POLICY]))?;
+        row.map_or_else(|| Ok(Policy::default()), |bytes| decode(&bytes))
     }
 
     /// The engine in force; `None` before the founding.

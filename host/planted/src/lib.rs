@@ -82,11 +82,15 @@ pub enum Bug {
     RulesUnasked,
     /// Who compares the nodes blames those that are right.
     BlameTheRight,
+    /// Whether a call is allowed is asked before it is proposed, and not when it is applied.
+    PolicyAtTheDoor,
+    /// A rule for a path covers every key that begins with it.
+    PrefixRules,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 36] = [
+    pub const ALL: [(Bug, &'static str); 38] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -123,6 +127,8 @@ impl Bug {
         (Bug::OwnRules, "own-rules"),
         (Bug::RulesUnasked, "rules-unasked"),
         (Bug::BlameTheRight, "blame-the-right"),
+        (Bug::PolicyAtTheDoor, "policy-at-the-door"),
+        (Bug::PrefixRules, "prefix-rules"),
     ];
 
     /// The bug of a name.

@@ -65,6 +65,17 @@ pub struct Argument {
     pub secret: bool,
 }
 
+/// What an argument of a call stands for.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// The value of this one.
+    Of(&'a Argument),
+    /// A keyword or flag.
+    Word,
+    /// Nothing that the description knows.
+    Nowhere,
+}
+
 /// How often and where an argument may stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArgumentKind {
@@ -121,48 +132,65 @@ impl CommandDescription {
     /// For each argument of a call, whether its value is secret. What the description has no place for
     /// counts as secret where any argument does.
     pub fn secrets<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Vec<bool> {
+        let any = self.arguments.iter().any(|argument| argument.secret);
+        let places = self.places(arguments).into_iter();
+        places
+            .map(|place| match place {
+                Place::Of(argument) => argument.secret,
+                Place::Word => false,
+                Place::Nowhere => any,
+            })
+            .collect()
+    }
+
+    /// The arguments of a call that name keys of the plugin's state.
+    pub fn keys<'a, A: AsRef<[u8]>>(&self, arguments: &'a [A]) -> Vec<&'a [u8]> {
+        let places = self.places(arguments).into_iter().zip(arguments);
+        places
+            .filter(|(place, _)| matches!(place, Place::Of(argument) if argument.is_key))
+            .map(|(_, argument)| argument.as_ref())
+            .collect()
+    }
+
+    /// What each argument of a call stands for.
+    fn places<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Vec<Place<'_>> {
         let keyword = |word: &A| {
             self.arguments.iter().find(|argument| {
                 matches!(&argument.kind, ArgumentKind::Keyword(known) | ArgumentKind::Flag(known)
                     if known.as_bytes().eq_ignore_ascii_case(word.as_ref()))
             })
         };
-        let mut marks = Vec::with_capacity(arguments.len());
-        let repeated: Vec<bool> = self
-            .arguments
-            .iter()
-            .filter(|argument| argument.kind == ArgumentKind::Repeated)
-            .map(|argument| argument.secret)
-            .collect();
+        let mut places = Vec::with_capacity(arguments.len());
         for argument in &self.arguments {
-            let next = arguments.get(marks.len());
+            let next = arguments.get(places.len());
             match argument.kind {
-                ArgumentKind::Required => marks.push(argument.secret),
+                ArgumentKind::Required => places.push(Place::Of(argument)),
                 ArgumentKind::Optional if next.is_some_and(|word| keyword(word).is_none()) => {
-                    marks.push(argument.secret);
+                    places.push(Place::Of(argument));
                 }
                 _ => {}
             }
         }
-        marks.truncate(arguments.len());
-        if !repeated.is_empty() {
-            let left = arguments.len() - marks.len();
-            marks.extend(repeated.iter().cycle().take(left));
-        }
-        let any = self.arguments.iter().any(|argument| argument.secret);
-        while let Some(word) = arguments.get(marks.len()) {
+        places.truncate(arguments.len());
+        let repeated = self
+            .arguments
+            .iter()
+            .filter(|argument| argument.kind == ArgumentKind::Repeated);
+        let left = arguments.len() - places.len();
+        places.extend(repeated.cycle().take(left).map(Place::Of));
+        while let Some(word) = arguments.get(places.len()) {
             match keyword(word) {
                 Some(known) => {
-                    marks.push(false);
+                    places.push(Place::Word);
                     if !matches!(known.kind, ArgumentKind::Flag(_)) {
-                        marks.push(known.secret);
+                        places.push(Place::Of(known));
                     }
                 }
-                None => marks.push(any),
+                None => places.push(Place::Nowhere),
             }
         }
-        marks.truncate(arguments.len());
-        marks
+        places.truncate(arguments.len());
+        places
     }
 
     /// Checks the number of arguments against the description, without looking at their types.
@@ -276,5 +304,26 @@ mod tests {
             pairs.secrets(&["a", "1", "b", "2"]),
             [false, true, false, true]
         );
+    }
+
+    #[test]
+    fn keys_are_found_wherever_they_stand() {
+        use ArgumentKind::{Keyword, Repeated, Required};
+        let key = |name, kind| Argument {
+            is_key: true,
+            ..argument(name, kind, false)
+        };
+        let copy = command(vec![
+            key("from", Required),
+            argument("count", Required, false),
+            key("to", Keyword("TO".into())),
+        ]);
+        assert_eq!(copy.keys(&["a", "1", "to", "b"]), [b"a", b"b"]);
+        assert_eq!(copy.keys(&["a"]), [b"a"]);
+        let pairs = command(vec![
+            key("key", Repeated),
+            argument("value", Repeated, false),
+        ]);
+        assert_eq!(pairs.keys(&["a", "1", "b", "2"]), [b"a", b"b"]);
     }
 }

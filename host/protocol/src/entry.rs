@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, PluginChange, TimeNs};
+use crate::{Limits, PluginChange, PolicyChange, TimeNs};
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,13 @@ pub enum Command {
     Engine {
         /// The engine that every replica must have from here on.
         engine: EngineIdentity,
+    },
+    /// Changes who may do what. Logged under rules 6 and later.
+    Policy {
+        /// Who asked.
+        principal: String,
+        /// What is changed.
+        change: PolicyChange,
     },
 }
 

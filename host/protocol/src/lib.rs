@@ -16,6 +16,7 @@ pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod plugin;
+pub mod policy;
 pub mod reply;
 pub mod request;
 pub mod show;
@@ -34,6 +35,7 @@ pub use plugin::{
     Activated, FailedMigration, MigrationInfo, PluginChange, PluginInfo, UPLOAD_CHUNK_BYTES,
     VersionInfo,
 };
+pub use policy::{EVERYBODY, Grant, Policy, PolicyChange, ROOT, Rule, RuleError};
 pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
 pub use show::{hex, show, show_bytes};

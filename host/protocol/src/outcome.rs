@@ -56,6 +56,8 @@ pub enum RejectionCode {
     /// The plugin's state is being migrated, and writes wait for that. The command did not run, and
     /// no retry of it is recognised.
     Migrating,
+    /// No rule of the cluster lets the caller do this.
+    PermissionDenied,
 }
 
 impl RejectionCode {
@@ -78,6 +80,7 @@ impl RejectionCode {
             RejectionCode::SessionFull => "session_full",
             RejectionCode::NoSpace => "no_space",
             RejectionCode::Migrating => "migrating",
+            RejectionCode::PermissionDenied => "permission_denied",
         }
     }
 }

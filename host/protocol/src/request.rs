@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription,
-    PluginInfo, Reply, Verified,
+    PluginInfo, Policy, PolicyChange, Reply, Verified,
 };
 
 /// Arguments that a call may have.
@@ -79,6 +79,15 @@ pub enum Request {
     /// Call a command that only reads. Answered by [`Response::Read`], or by [`Response::Writes`]
     /// when it writes.
     Read(Call),
+    /// Who may do what. Answered by [`Response::Policy`].
+    Policy,
+    /// Change who may do what. Answered by [`Response::Reply`]: the rules that came or went, as text.
+    ChangePolicy {
+        /// What to change.
+        change: PolicyChange,
+        /// How long the node may take before it answers `timeout`, in milliseconds.
+        timeout_ms: u32,
+    },
 }
 
 /// A call of a plugin's command.
@@ -163,6 +172,8 @@ pub enum Response {
     },
     /// The command that was only to read writes; nothing was done.
     Writes,
+    /// Who may do what. Of secrets it has digests alone.
+    Policy(Box<Policy>),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

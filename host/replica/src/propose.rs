@@ -11,7 +11,9 @@ use std::{
 
 use futures_util::FutureExt;
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Batch, Command, Entry, Failure, FailureCode, NodeId, Outcome, PluginChange};
+use hostd_protocol::{
+    Batch, Command, Entry, Failure, FailureCode, NodeId, Outcome, PluginChange, PolicyChange,
+};
 use openraft::{
     errors::{ClientWriteError, ForwardReason, ForwardToLeader},
     raft::ClientWriteResult,
@@ -430,8 +432,20 @@ fn command_bytes(command: &Command) -> usize {
                 principal.len() + bytes
             }
             Command::Found { .. } | Command::Engine { .. } | Command::Wake | Command::Work => 256,
+            Command::Policy { principal, change } => principal.len() + policy_bytes(change),
             Command::OpenSession { principal } | Command::CloseSession { principal, .. } => {
                 principal.len()
             }
         }
+}
+
+/// What a change of the policy takes, about.
+fn policy_bytes(change: &PolicyChange) -> usize {
+    match change {
+        PolicyChange::Allow(rules) | PolicyChange::Revoke(rules) => rules
+            .iter()
+            .map(|rule| rule.to_string().len() + 16)
+            .sum::<usize>(),
+        PolicyChange::PutUser { name, .. } | PolicyChange::RemoveUser { name } => name.len() + 64,
+    }
 }

@@ -84,7 +84,7 @@ impl Hostctl {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         // What the caller's shell says must not change what is tested.
-        for variable in ["HOSTCTL_SERVER", "HOSTCTL_PKI"] {
+        for variable in ["HOSTCTL_SERVER", "HOSTCTL_PKI", "HOSTCTL_IDENTITY"] {
             command.env_remove(variable);
         }
         command

@@ -12,6 +12,7 @@ mod verify;
 #[path = "../../fixtures/costly.rs"]
 mod costly;
 
+mod access_rules;
 mod bad_calls;
 mod bad_files;
 mod bad_packets;

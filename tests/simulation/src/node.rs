@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hostd::{Config, Doors, Formation, Ground, Node};
+use hostd::{AuditLog, Config, Doors, Formation, Ground, Node};
 use hostd_machine::Machine;
 use hostd_planted as planted;
 use hostd_replica::{CheckpointPolicy, LOG_FILE, LogDisk, MARK_FILE, Pace, Work, WriterMode};
@@ -359,6 +359,7 @@ impl Begin {
             },
             mode: WriterMode::Task(pace(self.disk.clone(), chance)),
             checkpoint: self.checkpoint,
+            audit: AuditLog::without_file(),
             directory,
         };
         let config = Config {

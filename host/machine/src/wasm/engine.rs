@@ -45,10 +45,14 @@ const PARTS_MAX: u32 = 16;
 /// to. A hostd that drops the first of them cannot take part in a rolling upgrade from it.
 ///
 /// - 5: the bytes that a command hands to a guest cost fuel.
-const HONOURED: &[(&str, u32)] = &[("48.0.8", 4), ("48.0.8", 5)];
+/// - 6: who may do what is logged, and asked of each call.
+const HONOURED: &[(&str, u32)] = &[("48.0.8", 4), ("48.0.8", 5), ("48.0.8", 6)];
 
 /// The rules under which bytes handed to a guest cost fuel.
 pub(crate) const RULES_HANDING_COSTS: u32 = 5;
+
+/// The rules under which there is a policy.
+pub const RULES_POLICY: u32 = 6;
 
 /// A lock by digest of a component.
 type Turns = HashMap<[u8; 32], Arc<Mutex<()>>>;

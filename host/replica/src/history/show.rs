@@ -2,7 +2,8 @@
 
 use hostd_machine::{Applied, Catalogue};
 use hostd_protocol::{
-    Command, Entry, LogLine, LogPage, Logged, Outcome, PluginChange, Reply, TimeNs,
+    Command, Entry, LogLine, LogPage, Logged, Outcome, PluginChange, PolicyChange, Reply, Rule,
+    TimeNs,
 };
 use serde_bytes::ByteBuf;
 
@@ -159,10 +160,27 @@ pub(super) fn logged(plugins: &Catalogue, command: Command) -> Logged {
         Command::Wake => own("", "wake", "timers that are due"),
         Command::Work => own("", "work", "a step of a migration or of tidying up"),
         Command::Engine { engine } => own("", "engine", format!("rules {}", engine.rules)),
+        Command::Policy { principal, change } => {
+            let (what, detail) = policy_words(&change);
+            own(&principal, what, detail)
+        }
         Command::Plugin { principal, change } => {
             let (what, detail) = change_words(&change);
             own(&principal, what, detail)
         }
+    }
+}
+
+fn policy_words(change: &PolicyChange) -> (&'static str, String) {
+    let list = |rules: &[Rule]| {
+        let lines: Vec<String> = rules.iter().map(Rule::to_string).collect();
+        lines.join("; ")
+    };
+    match change {
+        PolicyChange::Allow(rules) => ("allow", list(rules)),
+        PolicyChange::Revoke(rules) => ("revoke", list(rules)),
+        PolicyChange::PutUser { name, .. } => ("put-user", name.clone()),
+        PolicyChange::RemoveUser { name } => ("remove-user", name.clone()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an administrator asks for: members added, promoted, demoted, removed.
 
+use hostd_machine::policy::{Action, decide};
 use hostd_protocol::{Failure, FailureCode, MemberChange, NodeId};
 use openraft::ChangeMembers;
 use tokio::time::Instant;
@@ -32,6 +33,10 @@ pub(crate) async fn take_in(replica: &Replica, joiner: Joiner) -> Result<(), Ref
              other nodes run"
         )));
     }
+    let name = format!("node-{id}");
+    decide(view.policy(), &name, Action::Join(id))
+        .map_err(|reason| Failure::new(FailureCode::PermissionDenied, reason))
+        .map_err(Refusal::untouched)?;
     let _turn = turn(replica, deadline).await?;
     match replica.member(id) {
         None => {

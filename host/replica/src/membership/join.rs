@@ -154,7 +154,12 @@ impl Replica {
                         Ok(joined) => return joined,
                         Err(_) => reason = "the log has not come yet".into(),
                     },
-                    Err(refusal) if refusal.failure.code == FailureCode::InvalidArgument => {
+                    Err(refusal)
+                        if matches!(
+                            refusal.failure.code,
+                            FailureCode::InvalidArgument | FailureCode::PermissionDenied
+                        ) =>
+                    {
                         return Err(FormError::Refused(refusal.failure.message));
                     }
                     Err(refusal) => {
