@@ -48,7 +48,8 @@ impl Service for Echo {
             | Request::Verify { .. }
             | Request::Read(_)
             | Request::Policy
-            | Request::ChangePolicy { .. } => {
+            | Request::ChangePolicy { .. }
+            | Request::Snapshot(_) => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

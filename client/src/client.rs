@@ -324,6 +324,10 @@ impl Client {
         let _ = timeout(FLUSH, self.inner.cluster.close()).await;
     }
 
+    pub(crate) fn cluster_and_timeout(&self) -> (&Arc<Cluster>, Duration) {
+        (&self.inner.cluster, self.inner.timeout)
+    }
+
     async fn ask(&self, request: Request, plan: Plan) -> Result<Response, CallError> {
         let deadline = Instant::now() + self.inner.timeout;
         self.ask_until(request, plan, deadline).await

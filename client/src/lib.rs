@@ -42,6 +42,7 @@ mod link;
 mod node;
 mod request;
 mod session;
+mod snapshots;
 
 pub use builder::Builder;
 pub use client::{CallOptions, Client};
@@ -50,3 +51,4 @@ pub use hostd_protocol::{
     Access, CallError, Consistency, Failure, FailureCode, Limits, Member, MemberChange, NodeStatus,
     PluginChange, PluginDescription, PluginInfo, Rejection, RejectionCode, Reply,
 };
+pub use snapshots::Snapshots;

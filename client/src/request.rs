@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hostd_protocol::{Call, CallError, Failure, FailureCode, Request, Response};
+use hostd_protocol::{Call, CallError, Failure, FailureCode, Request, Response, SnapshotRequest};
 use hostd_quic::Ended;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -351,7 +351,8 @@ fn set_timeout(request: &mut Request, deadline: Instant) {
     let (Request::Call(Call { timeout_ms, .. })
     | Request::Plugin { timeout_ms, .. }
     | Request::Verify { timeout_ms }
-    | Request::ChangePolicy { timeout_ms, .. }) = request
+    | Request::ChangePolicy { timeout_ms, .. }
+    | Request::Snapshot(SnapshotRequest::Now { timeout_ms })) = request
     else {
         return;
     };

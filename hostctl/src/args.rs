@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use crate::{bench, call, commands, log, member, pki, plugin, policy, user};
+use crate::{bench, call, commands, log, member, pki, plugin, policy, snapshot, user};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -197,8 +197,9 @@ Examples:
         /// The shell
         shell: Shell,
     },
-    /// Take, list and restore snapshots (not built yet)
-    Snapshot(NotBuilt),
+    /// Take, list, fetch, check and restore snapshots
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Print a plugin's events as they happen (not built yet)
     Watch(NotBuilt),
     /// Upload a directory to the secrets plugin (not built yet)

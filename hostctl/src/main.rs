@@ -20,6 +20,7 @@ mod pki;
 mod plugin;
 mod policy;
 mod reply;
+mod snapshot;
 mod status;
 mod template;
 mod user;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         Command::Log(command) => log::run(&global, command),
         Command::Plugin(command) => plugin::run(&global, command),
         Command::Completion { shell } => completion::run(shell),
-        Command::Snapshot(_) => Err(Exit::not_built("snapshot")),
+        Command::Snapshot(command) => run_here(snapshot::run(&global, command)),
         Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),
         Command::Pull(_) => Err(Exit::not_built("pull")),

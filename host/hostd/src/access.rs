@@ -90,7 +90,8 @@ pub(crate) fn permit(policy: &Policy, identity: &str, request: &Request) -> Resu
         | Request::DryRun { .. }
         | Request::Verify { .. }
         | Request::Policy
-        | Request::ChangePolicy { .. } => Action::Administer,
+        | Request::ChangePolicy { .. }
+        | Request::Snapshot(_) => Action::Administer,
     };
     decide(policy, identity, action)
         .map_err(|reason| Failure::new(FailureCode::PermissionDenied, reason))

@@ -13,7 +13,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::SystemTime;
 
 use hostd_gateway::Caller;
-use hostd_protocol::{CallError, MemberChange, PluginChange, PolicyChange, Request, Rule, hex};
+use hostd_protocol::{
+    CallError, MemberChange, PluginChange, PolicyChange, Request, Rule, SnapshotRequest, hex,
+};
 use serde::Serialize;
 
 /// The file's name.
@@ -120,6 +122,9 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         Request::DryRun { .. } => "plugin upgrade --dry-run".into(),
         Request::Verify { .. } => "verify".into(),
         Request::Policy => "policy show".into(),
+        Request::Snapshot(SnapshotRequest::Now { .. }) => "snapshot now".into(),
+        Request::Snapshot(SnapshotRequest::List) => "snapshot list".into(),
+        Request::Snapshot(SnapshotRequest::Read { .. }) => "snapshot read".into(),
         Request::Call(_)
         | Request::Read(_)
         | Request::OpenSession

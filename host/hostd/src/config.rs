@@ -32,6 +32,8 @@ pub struct Config {
     pub sync: bool,
     /// Answer every read from local state, possibly stale.
     pub open_reads: bool,
+    /// Begin a new cluster of one node with the state of this snapshot.
+    pub restore: Option<PathBuf>,
     /// With data that cannot be used: set it aside, and learn everything anew from the others.
     pub recover: bool,
     /// The password of RESP and HTTP clients who are called [`DEFAULT_IDENTITY`].
@@ -58,12 +60,18 @@ impl Config {
             plugins: Vec::new(),
             sync: true,
             open_reads: false,
+            restore: None,
             recover: false,
             auth: None,
             policy: Vec::new(),
             require: Require::Nothing,
             rules_max: None,
         }
+    }
+
+    /// What others dial, when it listens on `bound`.
+    pub(crate) fn address(&self, bound: SocketAddr) -> String {
+        self.advertise.clone().unwrap_or_else(|| bound.to_string())
     }
 
     /// The names that this node's certificate is to have, for clients over TLS.

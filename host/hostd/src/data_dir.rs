@@ -12,6 +12,8 @@ use crate::recover::RECOVERING_FILE;
 
 /// The state database's file name.
 pub(crate) use hostd_replica::STATE_FILE;
+/// Where snapshots are kept.
+pub(crate) const SNAPSHOT_DIRECTORY: &str = "snapshots";
 /// Where snapshots are received.
 pub(crate) const SPOOL_DIRECTORY: &str = "incoming";
 
@@ -39,7 +41,10 @@ impl DataDir {
             .open(path.join("lock"))
             .map_err(fail)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => {
+                hostd_replica::finish_restore(&path).map_err(fail)?;
+                Ok(Self { path, _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(StartError::DataInUse { path }),
             Err(TryLockError::Error(error)) => Err(fail(error)),
         }

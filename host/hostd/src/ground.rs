@@ -87,9 +87,7 @@ impl Ground {
             machine,
             log,
             clock: Arc::new(wall_clock),
-            entropy: Arc::new(|bytes: &mut [u8]| {
-                getrandom::fill(bytes).expect("the operating system has entropy");
-            }),
+            entropy: system_entropy(),
             room: measure_room(data.path()),
             mode: WriterMode::Thread,
             checkpoint: CheckpointPolicy::default(),
@@ -115,6 +113,13 @@ pub(crate) fn credentials(config: &Config) -> Result<Credentials, StartError> {
             node: config.node_id,
         }),
     }
+}
+
+/// Unpredictable bytes of the operating system.
+pub(crate) fn system_entropy() -> Entropy {
+    Arc::new(|bytes: &mut [u8]| {
+        getrandom::fill(bytes).expect("the operating system has entropy");
+    })
 }
 
 /// Of the file system that has a directory.

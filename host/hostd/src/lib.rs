@@ -21,7 +21,9 @@ mod policy;
 mod recover;
 mod reload;
 mod replication;
+mod restore;
 mod service;
+mod snapshots;
 
 pub use audit::AuditLog;
 pub use config::{Config, ConfigError, DEFAULT_IDENTITY, Formation, Pki, Secret};

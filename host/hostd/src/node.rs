@@ -20,7 +20,7 @@ use crate::ground::{self, Ground};
 use crate::plugins::PluginFile;
 use crate::reload::Reload;
 use crate::service::{ReadSink, Service};
-use crate::{plugins, policy, recover, replication};
+use crate::{plugins, policy, recover, replication, restore};
 
 /// How long a stopping node waits for another to take over, and for its clients' requests.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -159,6 +159,7 @@ impl Node {
         let credentials = ground::credentials(&config)?;
         let data = DataDir::open(&config.data, config.node_id)?;
         let doors = Doors::bind(config.listen, &credentials, config.require).await?;
+        restore::restore(&config, &data, &engine, doors.quic.local_addr()?)?;
         let credentials = CurrentCredentials::from(credentials);
         let reload = Reload::start(&config, credentials.clone(), doors.clone());
         let start = async |config: &Config, data: &DataDir| {

@@ -114,8 +114,8 @@ pub struct Options {
     )]
     pub auth: Option<String>,
 
-    /// Start a new one-node cluster from a snapshot (not built yet)
-    #[arg(long, value_name = "FILE")]
+    /// Start a new one-node cluster from a snapshot; refused when the data directory holds a node's data
+    #[arg(long, value_name = "FILE", env = "HOSTD_RESTORE")]
     pub restore: Option<PathBuf>,
 
     /// What RESP and HTTP ask of a connection: tls, or a client certificate [default: neither]
@@ -242,7 +242,6 @@ impl Options {
     /// # Errors
     /// Names the flag and what to do about it.
     pub fn into_config(self) -> Result<Config, ConfigError> {
-        self.refuse_what_is_not_built()?;
         let bad = |flag: &'static str, detail: String| ConfigError::Flag { flag, detail };
         let node_id = self.node_id.unwrap_or(1);
         if node_id == 0 {
@@ -271,6 +270,11 @@ impl Options {
                 "--join or --advertise",
                 format!("{address:?} is not HOST:PORT"),
             ));
+        }
+        if self.restore.is_some() && (!self.join.is_empty() || self.recover) {
+            let detail = "begins a new cluster: leave out --join, --bootstrap-expect and --recover; other \
+                          nodes join this one later";
+            return Err(bad("--restore", detail.into()));
         }
         let formation = match (self.join.is_empty(), self.bootstrap_expect) {
             (true, None) => Formation::Found,
@@ -312,6 +316,7 @@ impl Options {
             plugins: self.plugin,
             sync: !self.no_sync,
             open_reads: self.open_reads,
+            restore: self.restore,
             recover: self.recover,
             policy: match self.policy {
                 Some(path) => crate::policy::read(&path)?,
@@ -325,17 +330,6 @@ impl Options {
             },
             rules_max: self.rules_max,
         })
-    }
-
-    fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
-        let missing = [("--restore", self.restore.is_some())];
-        match missing.into_iter().find(|(_, asked)| *asked) {
-            Some((flag, _)) => Err(ConfigError::Flag {
-                flag,
-                detail: "is not built yet".into(),
-            }),
-            None => Ok(()),
-        }
     }
 }
 

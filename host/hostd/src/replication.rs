@@ -14,7 +14,7 @@ use hostd_replica::{
 };
 
 use crate::config::{self, Config};
-use crate::data_dir::{SPOOL_DIRECTORY, STATE_FILE};
+use crate::data_dir::{SNAPSHOT_DIRECTORY, SPOOL_DIRECTORY, STATE_FILE};
 use crate::ground::Ground;
 use crate::node::StartError;
 
@@ -42,10 +42,7 @@ pub(crate) async fn open(
     } = ground;
     let replica_config = ReplicaConfig {
         id: config.node_id,
-        address: config
-            .advertise
-            .clone()
-            .unwrap_or_else(|| address.to_string()),
+        address: config.address(address),
         mode,
         timing: Timing::default(),
         checkpoint,
@@ -55,6 +52,7 @@ pub(crate) async fn open(
             limits: Limits::default(),
         },
         spool: directory.join(SPOOL_DIRECTORY),
+        snapshots: directory.join(SNAPSHOT_DIRECTORY),
         state_file: directory.join(STATE_FILE),
         log_file: directory.join(LOG_FILE),
         replaces: config.recover,
@@ -132,7 +130,7 @@ fn transport(
 }
 
 /// A random identity for a cluster that does not exist yet: 16 hexadecimal digits.
-fn new_cluster_id(entropy: &Entropy) -> String {
+pub(crate) fn new_cluster_id(entropy: &Entropy) -> String {
     let mut bytes = [0; 8];
     entropy(&mut bytes);
     format!("{:016x}", u64::from_le_bytes(bytes))

@@ -390,6 +390,7 @@ impl Service {
                     .await
                     .map(Response::Reply)
             }
+            Request::Snapshot(request) => crate::snapshots::answer(&self.replica, request).await,
             Request::Member(change) => {
                 self.replica
                     .change_membership(change, Instant::now() + TIMEOUT_MAX / 2)

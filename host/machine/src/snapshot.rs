@@ -101,6 +101,11 @@ impl SnapshotReader {
         self.position
     }
 
+    /// Digest of the state.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
     fn rows(&mut self) -> Result<Chunk, Fault> {
         let mut pairs = Vec::new();
         let mut bytes = 0;
@@ -154,7 +159,7 @@ impl Iterator for SnapshotReader {
 }
 
 /// Rows that a planted bug leaves out: none, in a build that is used.
-fn left_out(key: &[u8]) -> bool {
+pub(crate) fn left_out(key: &[u8]) -> bool {
     let of = |bug, tables: [Table; 2]| {
         planted::active(bug)
             && tables
@@ -215,8 +220,34 @@ impl Machine {
 fn write_incoming(
     database: &redb::Database,
     expected: Position,
-    mut chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
+    chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
 ) -> Result<Checkpoint, InstallError> {
+    let transaction = database.begin_write().map_err(Fault::from)?;
+    let digest = {
+        let mut table = database::incoming_for_writing(&transaction)?;
+        read_rows(expected, chunks, |key, row| {
+            table.insert(key, row).map_err(Fault::from)?;
+            Ok(())
+        })?
+        .digest
+    };
+    transaction.commit().map_err(Fault::from)?;
+    Ok(Checkpoint::new(Some(expected), digest))
+}
+
+/// What the chunks of a snapshot add up to.
+pub(crate) struct Summed {
+    pub(crate) rows: u64,
+    pub(crate) digest: StateDigest,
+}
+
+/// Hands every row of a snapshot over, in order, and makes sure that the chunks are exactly the one
+/// whole snapshot of `expected`.
+pub(crate) fn read_rows(
+    expected: Position,
+    mut chunks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
+) -> Result<Summed, InstallError> {
     let damaged = |what: &str| InstallError::Damaged(what.to_owned());
     let mut next = || -> Result<Chunk, InstallError> {
         let bytes = chunks.next().ok_or_else(|| damaged("it ends early"))??;
@@ -235,48 +266,40 @@ fn write_incoming(
             "it was announced as {expected:?} and is {position:?}"
         )));
     }
-    let transaction = database.begin_write().map_err(Fault::from)?;
-    let mut digest = StateDigest::default();
-    let mut written = 0u64;
-    {
-        let mut table = database::incoming_for_writing(&transaction)?;
-        let mut last: Option<Vec<u8>> = None;
-        loop {
-            match next()? {
-                Chunk::Head { .. } => return Err(damaged("it has two heads")),
-                Chunk::Rows(pairs) => {
-                    for (key, row) in pairs {
-                        // A key that comes twice would count twice in the digest and be there once.
-                        if last.as_ref().is_some_and(|last| *last >= key) {
-                            return Err(damaged("its rows are out of order"));
-                        }
-                        let (_, hash) = Row::decode(&key, &row)
-                            .map_err(|fault| InstallError::Damaged(fault.to_string()))?;
-                        digest.add(&hash);
-                        table
-                            .insert(key.as_slice(), row.as_slice())
-                            .map_err(Fault::from)?;
-                        written += 1;
-                        last = Some(key);
+    let mut summed = Summed {
+        rows: 0,
+        digest: StateDigest::default(),
+    };
+    let mut last: Option<Vec<u8>> = None;
+    loop {
+        match next()? {
+            Chunk::Head { .. } => return Err(damaged("it has two heads")),
+            Chunk::Rows(pairs) => {
+                for (key, row) in pairs {
+                    // A key that comes twice would count twice in the digest and be there once.
+                    if last.as_ref().is_some_and(|last| *last >= key) {
+                        return Err(damaged("its rows are out of order"));
                     }
+                    let (_, hash) = Row::decode(&key, &row)
+                        .map_err(|fault| InstallError::Damaged(fault.to_string()))?;
+                    summed.digest.add(&hash);
+                    take(&key, &row)?;
+                    summed.rows += 1;
+                    last = Some(key);
                 }
-                Chunk::End {
-                    rows,
-                    digest: expected,
-                } => {
-                    if planted::active(Bug::ForgetSessions) || planted::active(Bug::ForgetTimers) {
-                        digest = StateDigest::from_bytes(&expected);
-                    } else if rows != written || expected != digest.to_bytes() {
-                        return Err(damaged("its rows do not add up to its digest"));
-                    }
-                    break;
+            }
+            Chunk::End { rows, digest } => {
+                if planted::active(Bug::ForgetSessions) || planted::active(Bug::ForgetTimers) {
+                    summed.digest = StateDigest::from_bytes(&digest);
+                } else if rows != summed.rows || digest != summed.digest.to_bytes() {
+                    return Err(damaged("its rows do not add up to its digest"));
                 }
+                break;
             }
         }
     }
-    if chunks.next().is_some() {
-        return Err(damaged("it goes on after its end"));
+    match chunks.next().transpose()? {
+        None => Ok(summed),
+        Some(_) => Err(damaged("it goes on after its end")),
     }
-    transaction.commit().map_err(Fault::from)?;
-    Ok(Checkpoint::new(Some(position), digest))
 }

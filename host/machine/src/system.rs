@@ -70,10 +70,10 @@ pub(crate) struct System {
 
 const ENGINE: &[u8] = b"engine";
 const LIMITS: &[u8] = b"limits";
-const FOUNDING: &[u8] = b"founding";
+pub(crate) const FOUNDING: &[u8] = b"founding";
 const POLICY: &[u8] = b"policy";
 const RUNNING: &[u8] = b"running";
-const MEMBERSHIP: &[u8] = b"membership";
+pub(crate) const MEMBERSHIP: &[u8] = b"membership";
 
 impl System {
     pub(crate) fn load(layers: &Layers) -> Result<Self, Fault> {
@@ -99,12 +99,17 @@ impl System {
     }
 
     pub(crate) fn found(&mut self, founding: Founding, layers: &mut Layers, revision: Revision) {
+        self.engine = Some(Arc::new(founding.engine.clone()));
+        self.rename(founding, layers, revision);
+    }
+
+    /// Puts another founding in the place of the one that is there. The engine in force stays.
+    pub(crate) fn rename(&mut self, founding: Founding, layers: &mut Layers, revision: Revision) {
         layers.set(
             Table::System.key(&[FOUNDING]),
             Some(encode(&founding).into()),
             revision,
         );
-        self.engine = Some(Arc::new(founding.engine.clone()));
         self.founding = Some(Arc::new(founding));
     }
 

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod reply;
 pub mod request;
 pub mod show;
+pub mod snapshot;
 pub mod status;
 pub mod verify;
 
@@ -39,6 +40,10 @@ pub use policy::{EVERYBODY, Grant, Policy, PolicyChange, ROOT, Rule, RuleError};
 pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
 pub use show::{hex, show, show_bytes};
+pub use snapshot::{
+    NO_SUCH_SNAPSHOT, NOTHING_NEW_TO_SNAPSHOT, SNAPSHOT_IN_PROGRESS, SNAPSHOT_PIECE_BYTES_MAX,
+    SnapshotInfo, SnapshotRequest,
+};
 pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
 pub use verify::{DifferenceKind, KeyDifference, Verdict, Verified, VerifiedNode};
 

@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription,
-    PluginInfo, Policy, PolicyChange, Reply, Verified,
+    PluginInfo, Policy, PolicyChange, Reply, SnapshotInfo, SnapshotRequest, Verified,
 };
 
 /// Arguments that a call may have.
@@ -88,6 +88,9 @@ pub enum Request {
         /// How long the node may take before it answers `timeout`, in milliseconds.
         timeout_ms: u32,
     },
+    /// About the snapshots that the answering node keeps. Answered by [`Response::Snapshots`] or
+    /// [`Response::SnapshotPiece`].
+    Snapshot(SnapshotRequest),
 }
 
 /// A call of a plugin's command.
@@ -174,6 +177,10 @@ pub enum Response {
     Writes,
     /// Who may do what. Of secrets it has digests alone.
     Policy(Box<Policy>),
+    /// Snapshots, oldest first.
+    Snapshots(Vec<SnapshotInfo>),
+    /// A part of a snapshot's file.
+    SnapshotPiece(ByteBuf),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

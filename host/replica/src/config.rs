@@ -29,6 +29,8 @@ pub struct ReplicaConfig {
     pub founding: Founding,
     /// Directory for snapshots that are being received; on the disk of the state.
     pub spool: PathBuf,
+    /// Directory for snapshots that are kept.
+    pub snapshots: PathBuf,
     /// The machine's database, named in messages; its size counts as the node's data size.
     pub state_file: PathBuf,
     /// The log's database, named and counted likewise.

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod backup;
 mod checkpoints;
 mod config;
 mod divergence;
@@ -40,6 +41,10 @@ mod timekeeper;
 pub mod types;
 mod verify;
 
+pub use backup::{
+    Checked, Restoration, SnapshotError, SnapshotFile, SnapshotHeader, finish_restore, restore,
+    restore_into,
+};
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Largest chunk that is believed: a row may be as large as a component.
-const CHUNK_BYTES_MAX: usize = 64 << 20;
+pub(crate) const CHUNK_BYTES_MAX: usize = 64 << 20;
 
 /// A file being filled. It is removed when this is dropped before [`Spool::finish`].
 #[derive(Debug)]

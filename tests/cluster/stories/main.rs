@@ -13,6 +13,7 @@ mod verify;
 mod costly;
 
 mod access_rules;
+mod backups;
 mod bad_calls;
 mod bad_files;
 mod bad_packets;

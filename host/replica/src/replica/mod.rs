@@ -79,12 +79,14 @@ pub(crate) struct ReplicaInner {
     pub(crate) prepared: Prepared,
     pub(crate) rehearsals: Rehearsals,
     pub(crate) audits: Audits,
+    /// One snapshot for people at a time.
+    pub(crate) taking_snapshot: tokio::sync::Mutex<()>,
     /// One look back at a time.
     pub(crate) looking_back: tokio::sync::Mutex<()>,
     reads: Arc<ReadIndex>,
     pub(crate) log: LogStore,
     writer: Arc<LogWriter>,
-    apply: Arc<ApplyHandle>,
+    pub(crate) apply: Arc<ApplyHandle>,
     asks: Box<dyn Asks>,
     last_checkpoint: Mutex<LastCheckpoint>,
     fault: watch::Sender<Option<String>>,

@@ -122,6 +122,7 @@ impl Replica {
             prepared: Prepared::default(),
             rehearsals,
             audits,
+            taking_snapshot: tokio::sync::Mutex::default(),
             looking_back: tokio::sync::Mutex::default(),
             reads: ReadIndex::new(),
             log,

@@ -54,6 +54,7 @@ pub fn config(id: NodeId, address: &str, directory: &Path) -> ReplicaConfig {
             limits: hostd_protocol::Limits::default(),
         },
         spool: directory.to_owned(),
+        snapshots: directory.join("snapshots"),
         state_file: directory.join("state.redb"),
         log_file: directory.join("log.redb"),
         replaces: false,

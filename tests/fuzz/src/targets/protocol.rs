@@ -5,6 +5,7 @@ use hostd_protocol::{
     Access, Argument, ArgumentKind, ArgumentType, Call, CallError, CommandDescription, Consistency,
     EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus, Once,
     PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response, Role,
+    SnapshotRequest,
 };
 
 use super::{Target, decoded_as, round_trip, seed};
@@ -99,6 +100,11 @@ fn seeds() -> Vec<Vec<u8>> {
         Request::Member(add),
         Request::Member(MemberChange::Transfer(Some(2))),
         Request::Read(call(None)),
+        Request::Snapshot(SnapshotRequest::Read {
+            id: "3-17-1700000000000".into(),
+            from: 0,
+            to: 9,
+        }),
     ];
     let replies = [
         Reply::Nil,
