@@ -49,6 +49,7 @@ pub use client::{CallOptions, Client};
 pub use hostd_pki::Credentials;
 pub use hostd_protocol::{
     Access, CallError, Consistency, Failure, FailureCode, Limits, Member, MemberChange, NodeStatus,
-    PluginChange, PluginDescription, PluginInfo, Rejection, RejectionCode, Reply,
+    PluginChange, PluginDescription, PluginInfo, PolicyChange, Rejection, RejectionCode, Reply,
+    Rule,
 };
 pub use snapshots::Snapshots;

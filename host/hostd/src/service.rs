@@ -249,7 +249,11 @@ impl Service {
         call: &Call,
         deadline: Instant,
     ) -> Result<Access, CallError> {
-        may_call(&self.views.latest(), principal, call)?;
+        if may_call(&self.views.latest(), principal, call).is_err() {
+            // The rule that allows it may be newer than what this node has applied.
+            self.replica.read_barrier(deadline).await?;
+            may_call(&self.views.latest(), principal, call)?;
+        }
         match resolve(&self.views.latest(), call) {
             Err(CallError::Rejected(rejection))
                 if rejection.code == RejectionCode::UnknownCommand =>
@@ -313,6 +317,18 @@ impl Service {
 }
 
 impl Service {
+    /// Whether the rules let a request through that is no call.
+    async fn permitted(&self, identity: &str, request: &Request) -> Result<(), Failure> {
+        if permit(self.views.latest().policy(), identity, request).is_ok() {
+            return Ok(());
+        }
+        // The rule that allows it may be newer than what this node has applied.
+        self.replica
+            .read_barrier(Instant::now() + TIMEOUT_MAX / 6)
+            .await?;
+        permit(self.views.latest().policy(), identity, request)
+    }
+
     async fn answer(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
         match request {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
@@ -410,8 +426,7 @@ impl hostd_gateway::Service for Service {
             ));
         }
         let subject = audit::subject(&request);
-        let policy = Arc::clone(self.views.latest().policy());
-        let answer = match permit(&policy, &caller.identity, &request) {
+        let answer = match self.permitted(&caller.identity, &request).await {
             Ok(()) => self.answer(&caller.identity, request).await,
             Err(refused) => Err(refused.into()),
         };

@@ -11,6 +11,7 @@ use hostd_machine::Engine;
 
 use crate::entropy;
 use crate::pki::Pki;
+use crate::workloads::access::GUEST;
 
 /// The highest number that a node can have in a simulation.
 pub(crate) const NODES_MAX: u64 = 24;
@@ -33,6 +34,8 @@ pub(crate) struct Fixtures {
     pub(crate) nodes: BTreeMap<u64, Credentials>,
     /// The clients' certificate.
     pub(crate) client: Credentials,
+    /// The certificate of the client that has rules.
+    pub(crate) guest: Credentials,
     /// For what a node keeps beside its databases.
     pub(crate) directory: PathBuf,
 }
@@ -71,7 +74,7 @@ impl Fixtures {
             .collect::<Result<_>>()?;
         let engine = Arc::new(Engine::new()?);
         let plugins = hostd::load_plugins(&engine, &files)?;
-        let (nodes, client) = certificates(directory)?;
+        let (nodes, client, guest) = certificates(directory)?;
         let older = match engine.honours() {
             [.., before, _] => engine.up_to_rules(before.rules),
             _ => return Err(anyhow!("there are no older rules to upgrade from")),
@@ -83,13 +86,17 @@ impl Fixtures {
             tallies,
             nodes,
             client,
+            guest,
             directory: directory.to_owned(),
         })
     }
 }
 
+/// Of nodes by number, of clients, and of the guest.
+type Certificates = (BTreeMap<u64, Credentials>, Credentials, Credentials);
+
 /// The same in every process: keys and signatures decide how long a handshake's datagrams are.
-fn certificates(directory: &Path) -> Result<(BTreeMap<u64, Credentials>, Credentials)> {
+fn certificates(directory: &Path) -> Result<Certificates> {
     let directory = directory.to_owned();
     let make = move || {
         entropy::decide(0);
@@ -97,7 +104,7 @@ fn certificates(directory: &Path) -> Result<(BTreeMap<u64, Credentials>, Credent
         let nodes = (1..=NODES_MAX)
             .map(|id| Ok((id, pki.node(id)?)))
             .collect::<Result<_>>()?;
-        Ok((nodes, pki.client(CLIENT)?))
+        Ok((nodes, pki.client(CLIENT)?, pki.client(GUEST)?))
     };
     std::thread::spawn(make)
         .join()

@@ -139,6 +139,7 @@ const LATER: &[&dyn Fault] = &[
     &operations::DryRun,
     &operations::HostdUpgrade,
     &operations::Verify,
+    &operations::Policy,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hostd::Formation;
@@ -19,6 +20,7 @@ use crate::operations;
 use crate::operator::{Dialing, Mailbox, Operator};
 use crate::plan::Plan;
 use crate::trace::{Counters, Trace};
+use crate::workloads::access::Record;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub(crate) struct World {
     pub(crate) operator: Operator,
     /// What tasks want done.
     pub(crate) mailbox: Mailbox,
+    /// What became of rules, and of the guest who has them.
+    pub(crate) access: Arc<Record>,
     /// The membership is being changed by an operation.
     pub(crate) changing: bool,
     /// Members that the cluster begins with, and never has fewer than.
@@ -158,6 +162,7 @@ impl World {
             calm: false,
             operator: Operator::new(dialing, mailbox.clone()),
             mailbox,
+            access: Arc::default(),
             changing: false,
             members_min: plan.nodes as usize,
             next_id: plan.nodes + 1,
@@ -173,6 +178,14 @@ impl World {
             world.start(id);
         }
         Ok(world)
+    }
+
+    /// How clients with another certificate reach the cluster.
+    pub(crate) fn dialing_as(&self, credentials: &hostd_client::Credentials) -> Dialing {
+        Dialing {
+            credentials: credentials.clone(),
+            ..self.dialing().clone()
+        }
     }
 
     /// How clients reach the cluster.

@@ -1,5 +1,6 @@
 //! What clients do meanwhile, one file for each kind of use, with the judgement of what they saw.
 
+pub(crate) mod access;
 mod counters;
 mod expiry;
 mod hostile;
@@ -18,6 +19,7 @@ use hostd_client::{CallError, CallOptions, Client, FailureCode, Reply};
 use hostd_history::{Operation, OperationId, Recorder};
 
 use crate::chance::Chance;
+use crate::operations::policy;
 use crate::operator::Dialing;
 use crate::plan::Plan;
 use crate::trace::Counters;
@@ -55,7 +57,7 @@ pub(crate) struct User {
 }
 
 /// How a call ended.
-enum Answer {
+pub(crate) enum Answer {
     /// With a reply.
     Reply(Reply),
     /// The plugin or the machine refused, and nothing happened.
@@ -64,6 +66,19 @@ enum Answer {
     Refused,
     /// Nobody knows.
     Unknown,
+}
+
+impl Answer {
+    /// Of a call without a reply, as the client's documentation says.
+    fn of(error: &CallError) -> Self {
+        match error {
+            CallError::Rejected(rejection) => Self::Rejected(rejection.code.as_str().to_owned()),
+            CallError::Failed(failure) => match failure.code {
+                FailureCode::Timeout | FailureCode::NoQuorum | FailureCode::Fault => Self::Unknown,
+                _ => Self::Refused,
+            },
+        }
+    }
 }
 
 impl User {
@@ -79,23 +94,15 @@ impl User {
                 self.counters.add("calls answered", 1);
                 Answer::Reply(reply)
             }
-            Err(CallError::Rejected(rejection)) => {
-                self.counters.add("calls rejected", 1);
-                Answer::Rejected(rejection.code.as_str().to_owned())
-            }
-            // As the client's documentation says.
-            Err(CallError::Failed(failure))
-                if matches!(
-                    failure.code,
-                    FailureCode::Timeout | FailureCode::NoQuorum | FailureCode::Fault
-                ) =>
-            {
-                self.counters.add("calls of unknown outcome", 1);
-                Answer::Unknown
-            }
-            Err(CallError::Failed(_)) => {
-                self.counters.add("calls refused", 1);
-                Answer::Refused
+            Err(error) => {
+                let answer = Answer::of(&error);
+                let counted = match &answer {
+                    Answer::Reply(_) | Answer::Refused => "calls refused",
+                    Answer::Rejected(_) => "calls rejected",
+                    Answer::Unknown => "calls of unknown outcome",
+                };
+                self.counters.add(counted, 1);
+                answer
             }
         }
     }
@@ -158,15 +165,35 @@ impl Load {
             load.client(CLIENTS + 1, Arc::clone(&tallies), pause_ms, world);
             load.client(CLIENTS + 2, tallies, pause_ms, world);
         }
+        if plan.events.iter().any(|event| event.what == policy::NAME) {
+            let access: Arc<dyn Workload> =
+                Arc::new(access::Access::new(Arc::clone(&world.access)));
+            load.workloads.push(Arc::clone(&access));
+            let guest = world.dialing_as(&world.fixtures.guest);
+            for number in CLIENTS + 3..=CLIENTS + 4 {
+                load.client_by(&guest, number, Arc::clone(&access), pause_ms, world);
+            }
+        }
         load
     }
 
     fn client(&self, number: u64, workload: Arc<dyn Workload>, pause_ms: u64, world: &World) {
+        self.client_by(world.dialing(), number, workload, pause_ms, world);
+    }
+
+    fn client_by(
+        &self,
+        dialing: &Dialing,
+        number: u64,
+        workload: Arc<dyn Workload>,
+        pause_ms: u64,
+        world: &World,
+    ) {
         let name = format!("client {number} ({})", workload.name());
         lock(&self.running).push(name.clone());
         let (stop, completed) = (Arc::clone(&self.stop), Arc::clone(&self.completed));
         let running = Arc::clone(&self.running);
-        let (dialing, counters) = (world.dialing().clone(), world.counters.clone());
+        let (dialing, counters) = (dialing.clone(), world.counters.clone());
         let seed = world.seed;
         world.clients.spawn(async move {
             let mut user = user(seed, number, &dialing, counters).await;
