@@ -7,7 +7,7 @@ mod damage;
 mod disk;
 mod flip;
 mod network;
-mod partition;
+pub(crate) mod partition;
 mod pause;
 
 pub(crate) use flip::FlipValue;

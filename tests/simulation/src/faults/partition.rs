@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::net::{client_address, node_address};
 use crate::world::{CLIENTS, World};
 
-fn host(id: u64) -> IpAddr {
+pub(crate) fn host(id: u64) -> IpAddr {
     node_address(id).ip()
 }
 
@@ -32,7 +32,7 @@ fn both(world: &mut World, one: &[IpAddr], other: &[IpAddr], cut: bool) {
 }
 
 /// Cuts in both directions for a while.
-fn cut_for(world: &mut World, one: Vec<IpAddr>, other: Vec<IpAddr>, for_ms: u64) {
+pub(crate) fn cut_for(world: &mut World, one: Vec<IpAddr>, other: Vec<IpAddr>, for_ms: u64) {
     world
         .trace
         .say(&format!("cut for {for_ms} ms: {one:?} from {other:?}"));

@@ -8,12 +8,17 @@ use hostd_client::{CallError, Client, PolicyChange, Rule};
 
 use crate::chance::Chance;
 use crate::faults::Fault;
+use crate::faults::partition::{cut_for, host};
+use crate::net::client_address;
 use crate::operator::OPERATOR;
-use crate::workloads::access::{GUEST, PATHS, Record, answer};
+use crate::workloads::access::{GUEST, GUESTS, PATHS, Record, answer};
 use crate::world::World;
 
 /// Its name.
 pub(crate) const NAME: &str = "policy";
+
+/// For so long the guests go on as they are after the rule is gone.
+const LATER_MS: u64 = 500;
 
 /// Between attempts to add the first rules.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -29,6 +34,7 @@ impl Fault for Policy {
     fn begin(&self, world: &mut World, chance: &mut Chance, for_ms: u64) {
         let (path, grant) = PATHS[chance.below(PATHS.len() as u64) as usize];
         let record = Arc::clone(&world.access);
+        apart(world, chance, for_ms + LATER_MS);
         let operator = world.operator.clone();
         operator.act(world, NAME, move |client| {
             Box::pin(async move {
@@ -38,6 +44,19 @@ impl Fault for Policy {
                 change(&client, &record, path, grant, false).await
             })
         });
+    }
+}
+
+/// Each guest sees one node only, whichever leads: what that node lets through, another one logs.
+fn apart(world: &mut World, chance: &mut Chance, for_ms: u64) {
+    let nodes: Vec<u64> = world.nodes.keys().copied().collect();
+    for number in GUESTS {
+        let Some(seen) = chance.pick(&nodes).copied() else {
+            return;
+        };
+        let hidden = nodes.iter().filter(|id| **id != seen);
+        let hidden = hidden.map(|id| host(*id)).collect();
+        cut_for(world, vec![client_address(number).ip()], hidden, for_ms);
     }
 }
 

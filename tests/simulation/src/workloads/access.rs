@@ -4,6 +4,7 @@
 //! and each call of the guest reads it. The history must be linearizable. What no rule ever allows must
 //! never succeed.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,10 +14,13 @@ use hostd_history::linearize::{self, Failure};
 use hostd_history::register::{Action, Input, Output};
 
 use super::{Answer, Boxed, Shared, User, Workload, history, lock};
-use crate::world::World;
+use crate::world::{CLIENTS, World};
 
 /// Who the guest is.
 pub(crate) const GUEST: &str = "simulated-guest";
+
+/// The numbers of the guest's clients.
+pub(crate) const GUESTS: RangeInclusive<u64> = CLIENTS + 3..=CLIENTS + 4;
 
 /// Paths that rules are about, each with the rule that comes and goes.
 pub(crate) const PATHS: [(&str, &str); 3] = [

@@ -170,7 +170,7 @@ impl Load {
                 Arc::new(access::Access::new(Arc::clone(&world.access)));
             load.workloads.push(Arc::clone(&access));
             let guest = world.dialing_as(&world.fixtures.guest);
-            for number in CLIENTS + 3..=CLIENTS + 4 {
+            for number in access::GUESTS {
                 load.client_by(&guest, number, Arc::clone(&access), pause_ms, world);
             }
         }
