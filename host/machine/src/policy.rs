@@ -16,6 +16,7 @@ use serde_bytes::ByteBuf;
 use crate::apply::Moment;
 use crate::catalogue::Target;
 use crate::machine::Machine;
+use crate::system::System;
 use crate::wasm::RULES_POLICY;
 
 /// What somebody wants to do.
@@ -217,7 +218,7 @@ impl Machine {
         let changed = change_of(&mut policy, principal, change)?;
         if policy != *self.policy {
             let layers = self.layers.as_mut().expect("no command is running");
-            self.system.set_policy(&policy, layers, moment.revision);
+            System::set_policy(&policy, layers, moment.revision);
             self.policy = Arc::new(policy);
         }
         let lines = changed.iter().map(|line| Reply::Text(line.to_string()));

@@ -154,7 +154,7 @@ impl System {
         self.engine = Some(Arc::new(engine));
     }
 
-    pub(crate) fn set_policy(&self, policy: &Policy, layers: &mut Layers, revision: Revision) {
+    pub(crate) fn set_policy(policy: &Policy, layers: &mut Layers, revision: Revision) {
         let row = Some(encode(policy).into());
         layers.set(Table::System.key(&[POLICY]), row, revision);
     }

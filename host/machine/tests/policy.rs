@@ -1,6 +1,5 @@
 //! Who may do what, as the log has it: whatever a door let through, the machine asks again.
 
-#[allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 mod common;
 
 use common::{Log, Rig, call, code, hostile};

@@ -43,9 +43,10 @@ impl Credentials {
         let tls = |error: &dyn std::fmt::Display| PkiError::Tls(error.to_string());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
-        let verifier = match required {
-            true => verifier,
-            false => verifier.allow_unauthenticated(),
+        let verifier = if required {
+            verifier
+        } else {
+            verifier.allow_unauthenticated()
         };
         let verifier = verifier.build().map_err(|error| tls(&error))?;
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
