@@ -47,6 +47,7 @@ impl Service for Echo {
             | Request::DryRun { .. }
             | Request::Verify { .. }
             | Request::Read(_)
+            | Request::Metrics
             | Request::Policy
             | Request::ChangePolicy { .. }
             | Request::Snapshot(_) => {

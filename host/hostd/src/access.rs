@@ -83,7 +83,7 @@ pub(crate) fn permit(policy: &Policy, identity: &str, request: &Request) -> Resu
         | Request::CloseSession { .. }
         | Request::Commands
         | Request::Members => Action::Enter,
-        Request::Status { .. } | Request::Plugins => Action::Observe,
+        Request::Status { .. } | Request::Plugins | Request::Metrics => Action::Observe,
         Request::Member(_)
         | Request::Plugin { .. }
         | Request::Log { .. }

@@ -132,7 +132,8 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         | Request::Commands
         | Request::Status { .. }
         | Request::Members
-        | Request::Plugins => return None,
+        | Request::Plugins
+        | Request::Metrics => return None,
     })
 }
 

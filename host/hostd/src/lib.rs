@@ -14,6 +14,7 @@ pub mod dev;
 mod ground;
 mod health;
 pub mod logging;
+mod metrics;
 mod node;
 pub mod options;
 mod plugins;

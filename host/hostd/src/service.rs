@@ -21,6 +21,7 @@ use crate::access::{Doorkeeper, permit};
 use crate::audit::{self, AuditLog};
 use crate::config::Config;
 use crate::health;
+use crate::metrics::{self, Calls};
 
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
@@ -50,6 +51,7 @@ pub(crate) struct Service {
     /// Whether clients are served already.
     open: Arc<AtomicBool>,
     long_queries: Arc<Semaphore>,
+    calls: Calls,
     /// Who wants to know of each read: a plugin's author.
     reads: Option<ReadSink>,
 }
@@ -72,6 +74,7 @@ impl Service {
             audit,
             open: Arc::new(AtomicBool::new(config.policy.is_empty())),
             long_queries: Arc::new(Semaphore::new(LONG_QUERIES_MAX)),
+            calls: Calls::default(),
             reads: None,
         }
     }
@@ -92,6 +95,14 @@ impl Service {
     /// Calls a command: a write through the log, a read on the local state once that is as fresh
     /// as asked.
     pub(crate) async fn call(&self, principal: &str, call: Call) -> Result<Reply, CallError> {
+        let counted = self.calls.of(&self.views.latest(), &call);
+        let begun = Instant::now();
+        let ended = self.perform(principal, call).await;
+        counted.ended(begun.elapsed(), ended.as_ref());
+        ended
+    }
+
+    async fn perform(&self, principal: &str, call: Call) -> Result<Reply, CallError> {
         let timeout = Duration::from_millis(u64::from(call.timeout_ms)).min(TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
         match self.access(principal, &call, deadline).await? {
@@ -122,13 +133,18 @@ impl Service {
 
     /// Calls a command that only reads; `None` when it writes.
     async fn read(&self, principal: &str, call: Call) -> Result<Option<(Reply, u64)>, CallError> {
+        let counted = self.calls.of(&self.views.latest(), &call);
+        let begun = Instant::now();
         let timeout = Duration::from_millis(u64::from(call.timeout_ms)).min(TIMEOUT_MAX);
-        let deadline = Instant::now() + timeout;
-        if self.access(principal, &call, deadline).await? == Access::Write {
-            return Ok(None);
-        }
-        let found = self.look_up(principal, call, deadline).await?;
-        Ok(Some((found.outcome?, found.revision)))
+        let deadline = begun + timeout;
+        let found = match self.access(principal, &call, deadline).await {
+            Ok(Access::Write) => return Ok(None),
+            Ok(Access::Read) => self.look_up(principal, call, deadline).await,
+            Err(error) => Err(error),
+        };
+        let ended = found.and_then(|found| Ok((found.outcome?, found.revision)));
+        counted.ended(begun.elapsed(), ended.as_ref().map(|(reply, _)| reply));
+        ended.map(Some)
     }
 
     /// Runs a read on the local state once that is as fresh as asked.
@@ -340,6 +356,11 @@ impl Service {
                         revision,
                     }),
                 )
+            }
+            Request::Metrics => {
+                let own = self.replica.own_status();
+                let told = metrics::render(&self.replica, own, &self.views.latest(), &self.calls);
+                Ok(Response::Metrics(told))
             }
             Request::OpenSession => self.open_session(principal).await.map(Response::Session),
             Request::CloseSession { session } => {

@@ -529,6 +529,7 @@ impl Machine {
             self.instances.insert(code.space, instance);
         }
         self.system.running.fuel += finished.fuel;
+        installed.spent.add(&finished.outcome, finished.fuel);
         self.layers = Some(finished.layers);
         Ok(Ok(Ran {
             outcome: finished.outcome?,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Fault;
 use crate::plugin::{CompileError, Plugin};
 use crate::query::QueryInstance;
+use crate::spent::Spent;
 use crate::store::{Key, Layers, Span, Table, Writes};
 use crate::system::{decode, encode};
 use crate::wasm::Engine;
@@ -59,6 +60,8 @@ pub(crate) struct Installed {
     pub(crate) limits: Arc<Limits>,
     /// Idle instances for queries.
     pub(crate) idle: Mutex<Vec<QueryInstance>>,
+    /// All versions of the plugin count together.
+    pub(crate) spent: Arc<Spent>,
 }
 
 /// All plugins. Shared by the machine and every view; replaced when it changes.
@@ -152,6 +155,8 @@ impl Catalogue {
     /// Makes this what is known of a plugin, and the code what it runs.
     pub(crate) fn put(&mut self, record: Record, plugin: Arc<Plugin>, limits: &Limits) {
         let name: Arc<str> = plugin.description().name.as_str().into();
+        let before = self.plugins.get(&name);
+        let spent = before.map_or_else(Arc::default, |before| Arc::clone(&before.spent));
         self.take(&name);
         let installed = Arc::new(Installed {
             id: record.id,
@@ -160,6 +165,7 @@ impl Catalogue {
             record,
             plugin,
             idle: Mutex::new(Vec::new()),
+            spent,
         });
         for (position, command) in installed.plugin.description().commands.iter().enumerate() {
             let command: Arc<str> = command.name.as_str().into();
@@ -248,6 +254,12 @@ impl Catalogue {
 
     pub(crate) fn installed(&self) -> impl Iterator<Item = &Arc<Installed>> {
         self.plugins.values()
+    }
+
+    /// What each plugin's code has used on this node, sorted by name.
+    pub fn spent(&self) -> impl Iterator<Item = (&str, &Spent)> {
+        self.installed()
+            .map(|installed| (&*installed.name, &*installed.spent))
     }
 
     /// Name, description and digest of every plugin, sorted by name.

@@ -297,6 +297,7 @@ impl View {
         let finished = held
             .instance
             .call(task, Arc::clone(&target.command), arguments);
+        target.installed.spent.add(&finished.outcome, finished.fuel);
         if !held.instance.poisoned && !self.recycle {
             target.installed.put_idle(held);
         }

@@ -91,6 +91,8 @@ pub enum Request {
     /// About the snapshots that the answering node keeps. Answered by [`Response::Snapshots`] or
     /// [`Response::SnapshotPiece`].
     Snapshot(SnapshotRequest),
+    /// What the answering node counts and measures. Answered by [`Response::Metrics`].
+    Metrics,
 }
 
 /// A call of a plugin's command.
@@ -181,6 +183,8 @@ pub enum Response {
     Snapshots(Vec<SnapshotInfo>),
     /// A part of a snapshot's file.
     SnapshotPiece(ByteBuf),
+    /// In the text format of OpenMetrics 1.0, which Prometheus reads.
+    Metrics(String),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

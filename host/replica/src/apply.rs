@@ -26,8 +26,10 @@ use hostd_protocol::codec;
 use openraft::{EntryPayload, storage::ApplyResponder};
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::{
+    measure::Measures,
     observe,
     pace::{Pace, Work, WriterMode},
     spool,
@@ -115,6 +117,7 @@ enum Flusher {
     Task {
         job: Option<FlushJob>,
         wake: Arc<Notify>,
+        measures: Arc<Measures>,
     },
 }
 
@@ -125,7 +128,9 @@ impl Flusher {
                 *pending = true;
                 jobs.send(job).map_err(|_| no_flusher())
             }
-            Flusher::Task { job: slot, wake } => {
+            Flusher::Task {
+                job: slot, wake, ..
+            } => {
                 *slot = Some(job);
                 wake.notify_one();
                 Ok(())
@@ -145,7 +150,10 @@ impl Flusher {
                 let result = results.recv().map_err(|_| no_flusher())?;
                 Ok(Some(result?))
             }
-            Flusher::Task { job, .. } => Ok(job.take().map(FlushJob::run).transpose()?),
+            Flusher::Task { job, measures, .. } => {
+                let flushed = job.take().map(|job| flush(job, measures));
+                Ok(flushed.transpose()?)
+            }
         }
     }
 
@@ -159,7 +167,7 @@ impl Flusher {
                 *pending = false;
                 Some(result)
             }
-            Flusher::Task { job, .. } => job.take().map(FlushJob::run),
+            Flusher::Task { job, measures, .. } => job.take().map(|job| flush(job, measures)),
         }
     }
 }
@@ -191,6 +199,7 @@ impl ApplyHandle {
         machine: Machine,
         mode: &WriterMode,
         diverged: bool,
+        measures: &Arc<Measures>,
     ) -> io::Result<(Arc<Self>, Progress)> {
         let membership = watch::Sender::new(Arc::new(durable_membership(machine.durable())?));
         let applied_next = watch::Sender::new(next_index(machine.position()));
@@ -229,20 +238,24 @@ impl ApplyHandle {
             fault,
         };
         let handle = match mode {
-            WriterMode::Thread => Self::start_threads(applier)?,
-            WriterMode::Task(pace) => Self::start_task(applier, pace),
+            WriterMode::Thread => Self::start_threads(applier, measures)?,
+            WriterMode::Task(pace) => Self::start_task(applier, pace, measures),
         };
         Ok((handle, progress))
     }
 
-    fn start_threads(applier: impl FnOnce(Flusher) -> Applier) -> io::Result<Arc<Self>> {
+    fn start_threads(
+        applier: impl FnOnce(Flusher) -> Applier,
+        measures: &Arc<Measures>,
+    ) -> io::Result<Arc<Self>> {
+        let measures = Arc::clone(measures);
         let (jobs, queue) = mpsc::channel::<Job>();
         let (flush_sender, flush_queue) = mpsc::channel::<FlushJob>();
         let (result_sender, results) = mpsc::channel();
         let nudge = jobs.clone();
         let flusher = std::thread::Builder::new()
             .name("checkpoint".into())
-            .spawn(move || run_flushes(&flush_queue, &result_sender, &nudge))?;
+            .spawn(move || run_flushes(&flush_queue, &result_sender, &nudge, &measures))?;
         let mut applier = applier(Flusher::Thread {
             jobs: flush_sender,
             results,
@@ -265,11 +278,16 @@ impl ApplyHandle {
         }))
     }
 
-    fn start_task(applier: impl FnOnce(Flusher) -> Applier, pace: &Pace) -> Arc<Self> {
+    fn start_task(
+        applier: impl FnOnce(Flusher) -> Applier,
+        pace: &Pace,
+        measures: &Arc<Measures>,
+    ) -> Arc<Self> {
         let wake = Arc::new(Notify::new());
         let applier = applier(Flusher::Task {
             job: None,
             wake: Arc::clone(&wake),
+            measures: Arc::clone(measures),
         });
         let handle = Arc::new(Self {
             runner: Runner::Task {
@@ -331,13 +349,22 @@ impl ApplyHandle {
     }
 }
 
+/// Writes a checkpoint to disk.
+fn flush(job: FlushJob, measures: &Measures) -> Result<Flushed, Fault> {
+    let begun = Instant::now();
+    let flushed = job.run();
+    measures.checkpoint.observe(begun.elapsed());
+    flushed
+}
+
 fn run_flushes(
     queue: &mpsc::Receiver<FlushJob>,
     results: &mpsc::Sender<Result<Flushed, Fault>>,
     nudge: &mpsc::Sender<Job>,
+    measures: &Measures,
 ) {
     while let Ok(job) = queue.recv() {
-        let result = job.run();
+        let result = flush(job, measures);
         // The apply thread ends before this one.
         if results.send(result).is_err() {
             return;

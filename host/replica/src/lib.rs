@@ -23,6 +23,7 @@ mod history;
 mod log_file;
 mod log_store;
 mod log_writer;
+mod measure;
 mod membership;
 pub mod network;
 mod observe;
@@ -53,6 +54,7 @@ pub use log_file::{
     FileBackend, LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, once_free, open_database,
 };
 pub use log_store::OpenLogError;
+pub use measure::{Distribution, Measures};
 pub use membership::{FormError, Formation};
 pub use network::quic::QuicTransport;
 pub use pace::{Pace, Work, WriterMode};

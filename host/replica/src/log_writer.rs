@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     log_store::{Change, LogDatabase},
+    measure::Measures,
     pace::{Pace, Work, WriterMode},
     types::TypeConfig,
 };
@@ -105,6 +106,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Wake,
     fault: watch::Sender<Option<String>>,
+    measures: Arc<Measures>,
 }
 
 /// What the committing thread or task sleeps on.
@@ -139,7 +141,11 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     /// Starts to write. A task needs a tokio runtime around this call.
-    pub(crate) fn start(database: Arc<LogDatabase>, mode: &WriterMode) -> io::Result<Self> {
+    pub(crate) fn start(
+        database: Arc<LogDatabase>,
+        mode: &WriterMode,
+        measures: Arc<Measures>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             database,
             queue: Mutex::new(Queue {
@@ -152,6 +158,7 @@ impl LogWriter {
                 WriterMode::Task(_) => Wake::Task(Arc::default()),
             },
             fault: watch::Sender::new(None),
+            measures,
         });
         let worker = if let (Wake::Task(wake), WriterMode::Task(pace)) = (&shared.wake, mode) {
             let task = run_task(Arc::downgrade(&shared), Arc::clone(wake), pace.clone());
@@ -358,7 +365,10 @@ impl Shared {
                 .iter_mut()
                 .flat_map(|write| std::mem::take(&mut write.changes))
                 .collect();
-            self.database.commit(changes)
+            let begun = Instant::now();
+            let committed = self.database.commit(changes);
+            self.measures.log_commit.observe(begun.elapsed());
+            committed
         };
         match result {
             Ok(()) => {

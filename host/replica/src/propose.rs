@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::{Clock, Entropy},
+    measure::Measures,
     network::Refusal,
     replica::Raft,
     types::{Callback, Node, Payload, TypeConfig},
@@ -78,6 +79,7 @@ struct Shared {
     stamp: Stamp,
     limits: ProposeLimits,
     queue: Mutex<Queue>,
+    measures: Arc<Measures>,
 }
 
 #[derive(Default)]
@@ -85,6 +87,8 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     in_flight: usize,
+    /// Calls that wait or are under way.
+    pending: usize,
     /// A task is about to propose what waits.
     gathering: bool,
     /// Number of the last call.
@@ -106,13 +110,19 @@ pub(crate) struct Proposed {
 }
 
 impl Proposer {
-    pub(crate) fn new(raft: Raft, stamp: Stamp, limits: ProposeLimits) -> Self {
+    pub(crate) fn new(
+        raft: Raft,
+        stamp: Stamp,
+        limits: ProposeLimits,
+        measures: Arc<Measures>,
+    ) -> Self {
         Self(Arc::new(Shared {
             runtime: tokio::runtime::Handle::current(),
             raft,
             stamp,
             limits,
             queue: Mutex::default(),
+            measures,
         }))
     }
 
@@ -125,11 +135,13 @@ impl Proposer {
             let full = queue.waiting.len() >= self.0.limits.waiting_max
                 || (queue.bytes > 0 && queue.bytes + bytes > self.0.limits.waiting_bytes_max);
             if full {
+                self.0.measures.proposals_failed(1);
                 return Err(Refusal::untouched(Failure::new(
                     FailureCode::Overloaded,
                     "as many commands as may wait are waiting; try again later",
                 )));
             }
+            queue.pending += 1;
             queue.calls += 1;
             let number = queue.calls;
             queue.bytes += bytes;
@@ -154,6 +166,11 @@ impl Proposer {
             number,
             answer,
         })
+    }
+
+    /// Calls that wait or are under way.
+    pub(crate) fn pending(&self) -> usize {
+        self.0.lock().pending
     }
 
     /// Logs an entry that is not a batch and waits until it is applied here.
@@ -197,6 +214,7 @@ impl Proposed {
             return false;
         };
         queue.bytes -= removed.bytes;
+        queue.pending -= 1;
         true
     }
 }
@@ -233,6 +251,7 @@ impl Queue {
             self.bytes -= next.bytes;
             // Nobody waits for it any more, and nobody may be surprised by it later.
             if next.answer.is_closed() {
+                self.pending -= 1;
                 continue;
             }
             bytes += next.bytes;
@@ -285,9 +304,12 @@ impl Shared {
             commands,
         }));
         let shared = Arc::clone(self);
-        let callback = Callback::new(move |result| {
+        let callback = Callback::new(move |result: Option<ClientWriteResult<TypeConfig>>| {
+            if !matches!(result, Some(Ok(_))) {
+                shared.measures.proposals_failed(answers.len());
+            }
             // The next entry first: it has the longer way to go.
-            shared.entry_ended();
+            shared.entry_ended(answers.len());
             answer_all(answers, result);
         });
         let raft = self.raft.clone();
@@ -301,10 +323,11 @@ impl Shared {
         }
     }
 
-    fn entry_ended(self: &Arc<Self>) {
+    fn entry_ended(self: &Arc<Self>, calls: usize) {
         let batch = {
             let mut queue = self.lock();
             queue.in_flight -= 1;
+            queue.pending -= calls;
             queue.next_batch(&self.limits)
         };
         if let Some(batch) = batch {

@@ -63,7 +63,8 @@ impl Replica {
         data.purged.as_ref().map_or(0, |purged| purged.index() + 1)
     }
 
-    pub(crate) fn own_status(&self) -> NodeStatus {
+    /// This node's row.
+    pub fn own_status(&self) -> NodeStatus {
         let server = self.inner().raft.server_metrics().borrow_watched().clone();
         let data = self.inner().raft.data_metrics().borrow_watched().clone();
         let durable = self.inner().progress.durable.borrow().clone();

@@ -4,7 +4,7 @@ use hostd_sdk::prelude::*;
 
 use crate::errors;
 use crate::expiry::Given;
-use crate::store::{self, Changes};
+use crate::store::{self, Changes, Record};
 
 pub(crate) struct Deadlines;
 
@@ -94,7 +94,11 @@ impl Deadlines {
         let Some(old) = old.filter(|old| old.deadline.is_some()) else {
             return false;
         };
-        changes.set(slot, old.value, None);
+        let kept = Record {
+            deadline: None,
+            ..old
+        };
+        changes.set(slot, kept);
         changes.write();
         true
     }
@@ -175,7 +179,11 @@ fn set_deadline(
     let Some(old) = old.filter(|old| condition.holds(old.deadline, deadline)) else {
         return Ok(false);
     };
-    changes.set(slot, old.value, Some(deadline));
+    let moved = Record {
+        deadline: Some(deadline),
+        ..old
+    };
+    changes.set(slot, moved);
     changes.write();
     Ok(true)
 }

@@ -26,6 +26,10 @@ pub(crate) fn no_such_key() -> Rejection {
     error("no such key")
 }
 
+pub(crate) fn media_too_long() -> Rejection {
+    error("a media type has at most 255 bytes")
+}
+
 pub(crate) fn invalid_cursor() -> Rejection {
     error("invalid cursor")
 }

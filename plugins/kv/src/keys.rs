@@ -56,7 +56,7 @@ impl Keys {
         }
         let (to, _) = changes.open(newkey);
         changes.remove(from);
-        changes.set(to, record.value, record.deadline);
+        changes.set(to, record);
         changes.write();
         Ok(())
     }

@@ -23,6 +23,8 @@ struct Kv;
 // The groups are asked in this order for a command: the ones that are called most come first.
 #[plugin(
     errors = "redis",
+    state_version = 2, // 1 knew no media types.
+    reads = [1],
     groups = [strings::Strings, numbers::Numbers, keys::Keys, deadlines::Deadlines]
 )]
 impl Kv {

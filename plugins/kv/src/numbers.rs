@@ -3,7 +3,7 @@
 use hostd_sdk::{Argument as _, prelude::*};
 
 use crate::errors;
-use crate::store::Changes;
+use crate::store::{Changes, Record};
 
 pub(crate) struct Numbers;
 
@@ -42,14 +42,13 @@ impl Numbers {
 fn add(ctx: &Context, key: Key, increment: i64) -> Result<i64> {
     let mut changes = Changes::new(ctx);
     let (slot, old) = changes.open(key);
-    let (number, deadline) = match old {
-        // A value is a number when an argument would be.
-        Some(old) => (i64::parse(old.value), old.deadline),
-        None => (Some(0), None),
-    };
+    let old = old.unwrap_or_else(|| Record::new(b"0".to_vec(), None));
+    // A value is a number when an argument would be.
+    let number = i64::parse(old.value);
     let number = number.ok_or_else(errors::not_an_integer)?;
     let sum = number.checked_add(increment).ok_or_else(errors::overflow)?;
-    changes.set(slot, sum.to_string().into_bytes(), deadline);
+    let value = sum.to_string().into_bytes();
+    changes.set(slot, Record { value, ..old });
     changes.write();
     Ok(sum)
 }

@@ -2,7 +2,7 @@
 //!
 //! | row | holds |
 //! |---|---|
-//! | `r` key | the record: value, number, deadline |
+//! | `r` key | the record: value, media type, number, deadline |
 //! | `n` number | the key, for `SCAN` |
 //! | `x` deadline, key | the number: the keys that expire, soonest first |
 //! | `t` | how many records there are, and the last number given |
@@ -29,12 +29,33 @@ const NUMBER: u8 = b'n';
 const DEADLINE: u8 = b'x';
 const TOTALS: &[u8] = b"t";
 
-/// A key's value and deadline, as commands see them.
+/// A key's value and what belongs to it, as commands see them.
 pub(crate) struct Record {
     pub(crate) value: Vec<u8>,
     /// From this time on the key does not exist.
     pub(crate) deadline: Option<Time>,
+    /// What the value is, such as `image/png`, where somebody said so; at most
+    /// [`MEDIA_BYTES_MAX`] long. It stays as long as the value is only changed in place.
+    pub(crate) media: Option<Vec<u8>>,
 }
+
+/// Size of a media type.
+pub(crate) const MEDIA_BYTES_MAX: usize = 255;
+
+impl Record {
+    /// A new value of no stated media type.
+    pub(crate) fn new(value: Vec<u8>, deadline: Option<Time>) -> Self {
+        Self {
+            value,
+            deadline,
+            media: None,
+        }
+    }
+}
+
+/// Bits of a record's last byte: what the record has before it.
+const HAS_DEADLINE: u8 = 1;
+const HAS_MEDIA: u8 = 2;
 
 /// What a record holds beside the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,26 +70,36 @@ impl Marks {
         self.deadline.is_some_and(|deadline| deadline <= view.now())
     }
 
-    /// A record's row: the value, then the marks, so that the value is had by cutting off the
-    /// end. The last byte tells whether there is a deadline.
-    fn into_row(self, value: Vec<u8>) -> Vec<u8> {
+    /// A record's row: the value, the media type, then the marks, so that the value is had by
+    /// cutting off the end. The last byte tells what there is.
+    fn into_row(self, value: Vec<u8>, media: Option<&[u8]>) -> Vec<u8> {
         let mut row = value;
-        row.reserve_exact(17);
+        let mut has = 0;
+        row.reserve_exact(17 + media.map_or(0, |media| media.len() + 1));
+        if let Some(media) = media {
+            has |= HAS_MEDIA;
+            row.extend_from_slice(media);
+            row.push(media.len().try_into().expect("media types are short"));
+        }
         row.extend_from_slice(&self.number.to_le_bytes());
         if let Some(deadline) = self.deadline {
+            has |= HAS_DEADLINE;
             row.extend_from_slice(&deadline.as_nanos().to_le_bytes());
         }
-        row.push(u8::from(self.deadline.is_some()));
+        row.push(has);
         row
     }
 
-    /// Takes the marks off a record's row, which leaves the value.
-    fn cut_off(row: &mut Vec<u8>) -> Self {
-        let expires = row.pop().expect("a record has an end") == 1;
-        Self {
-            deadline: expires.then(|| Time::from_nanos(cut_number(row))),
-            number: cut_number(row),
-        }
+    /// Takes the marks and the media type off a record's row, which leaves the value.
+    fn cut_off(row: &mut Vec<u8>) -> (Self, Option<Vec<u8>>) {
+        let has = row.pop().expect("a record has an end");
+        let deadline = (has & HAS_DEADLINE != 0).then(|| Time::from_nanos(cut_number(row)));
+        let number = cut_number(row);
+        let media = (has & HAS_MEDIA != 0).then(|| {
+            let length = row.pop().expect("a media type has a length");
+            row.split_off(row.len() - usize::from(length))
+        });
+        (Self { deadline, number }, media)
     }
 }
 
@@ -82,10 +113,11 @@ fn cut_number(row: &mut Vec<u8>) -> u64 {
 
 /// A row as a command sees it, and its marks.
 fn read_row(view: &View, mut row: Vec<u8>) -> (Marks, Option<Record>) {
-    let marks = Marks::cut_off(&mut row);
+    let (marks, media) = Marks::cut_off(&mut row);
     let record = Record {
         value: row,
         deadline: marks.deadline,
+        media,
     };
     (marks, (!marks.is_due(view)).then_some(record))
 }
@@ -251,7 +283,7 @@ impl<'ctx> Changes<'ctx> {
         let mut marks = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READ_AT_ONCE) {
             let rows = rows_of(self.ctx, keys).into_iter();
-            marks.extend(rows.map(|row| Some(Marks::cut_off(&mut row?))));
+            marks.extend(rows.map(|row| Some(Marks::cut_off(&mut row?).0)));
         }
         keys.into_iter()
             .zip(marks)
@@ -259,8 +291,13 @@ impl<'ctx> Changes<'ctx> {
             .collect()
     }
 
-    /// Sets the key's value and deadline. A deadline in the past removes the key.
-    pub(crate) fn set(&mut self, slot: Slot, value: Vec<u8>, deadline: Option<Time>) {
+    /// Sets the key's record. A deadline in the past removes the key.
+    pub(crate) fn set(&mut self, slot: Slot, record: Record) {
+        let Record {
+            value,
+            deadline,
+            media,
+        } = record;
         if deadline.is_some_and(|deadline| deadline <= self.ctx.now()) {
             return self.remove(slot);
         }
@@ -271,8 +308,10 @@ impl<'ctx> Changes<'ctx> {
         };
         let new = Marks { deadline, number };
         self.move_deadline(&key, old, Some(new));
-        self.rows
-            .push((record_key(&key), Some(new.into_row(value))));
+        self.rows.push((
+            record_key(&key),
+            Some(new.into_row(value, media.as_deref())),
+        ));
     }
 
     /// Removes the key and all its rows, if there are any.
@@ -416,17 +455,18 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_from_its_row() {
-        for (value, deadline) in [
-            (b"value".to_vec(), None),
-            (b"".to_vec(), Some(Time::from_secs(5))),
-            (vec![1; 300], Some(Time::MAX)),
+        for (value, deadline, media) in [
+            (b"value".to_vec(), None, None),
+            (b"".to_vec(), Some(Time::from_secs(5)), None),
+            (vec![1; 300], Some(Time::MAX), Some(vec![b'm'; 255])),
+            (vec![3], None, Some(Vec::new())),
         ] {
             let marks = Marks {
                 deadline,
                 number: 7,
             };
-            let mut row = marks.into_row(value.clone());
-            assert_eq!(Marks::cut_off(&mut row), marks);
+            let mut row = marks.into_row(value.clone(), media.as_deref());
+            assert_eq!(Marks::cut_off(&mut row), (marks, media));
             assert_eq!(row, value);
         }
     }

@@ -6,7 +6,7 @@ use hostd_sdk::prelude::*;
 
 use crate::errors;
 use crate::expiry::Given;
-use crate::store::{self, Changes, Slot};
+use crate::store::{self, Changes, Record, Slot};
 
 pub(crate) struct Strings;
 
@@ -51,7 +51,7 @@ impl Strings {
         if sets {
             let kept = old.as_ref().filter(|_| keep_deadline);
             let kept = kept.and_then(|old| old.deadline);
-            changes.set(slot, value, deadline.or(kept));
+            changes.set(slot, Record::new(value, deadline.or(kept)));
         }
         changes.write();
         Ok(match old {
@@ -106,7 +106,7 @@ impl Strings {
         if old.is_some() {
             return false;
         }
-        changes.set(slot, value, None);
+        changes.set(slot, Record::new(value, None));
         changes.write();
         true
     }
@@ -132,7 +132,7 @@ impl Strings {
     fn getset(ctx: &Context, key: Key, value: Vec<u8>) -> Option<Vec<u8>> {
         let mut changes = Changes::new(ctx);
         let (slot, old) = changes.open(key);
-        changes.set(slot, value, None);
+        changes.set(slot, Record::new(value, None));
         changes.write();
         old.map(|old| old.value)
     }
@@ -174,9 +174,11 @@ impl Strings {
         let (slot, old) = changes.open(key);
         let Some(old) = old else { return Ok(None) };
         if deadline.is_some() || (persist && old.deadline.is_some()) {
-            changes.set(slot, old.value.clone(), deadline);
+            let value = old.value.clone();
+            changes.set(slot, Record { deadline, ..old });
+            changes.write();
+            return Ok(Some(value));
         }
-        changes.write();
         Ok(Some(old.value))
     }
 
@@ -186,14 +188,40 @@ impl Strings {
     fn append(ctx: &Context, key: Key, value: Vec<u8>) -> usize {
         let mut changes = Changes::new(ctx);
         let (slot, old) = changes.open(key);
-        let (appended, deadline) = match old {
-            Some(old) => ([old.value, value].concat(), old.deadline),
-            None => (value, None),
-        };
-        let length = appended.len();
-        changes.set(slot, appended, deadline);
+        let mut record = old.unwrap_or_else(|| Record::new(Vec::new(), None));
+        record.value.extend_from_slice(&value);
+        let length = record.value.len();
+        changes.set(slot, record);
         changes.write();
         length
+    }
+
+    /// Sets a key's value and says what it is, such as `image/png`; removes its deadline.
+    ///
+    /// The media type stays while the value is only changed in place, as by APPEND or EXPIRE, goes with
+    /// it to another key by RENAME, and is gone when the value is set anew without one.
+    #[write(example = "setmedia logo image/png data")]
+    fn setmedia(ctx: &Context, key: Key, media: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        if media.len() > store::MEDIA_BYTES_MAX {
+            return Err(errors::media_too_long());
+        }
+        let mut changes = Changes::new(ctx);
+        let (slot, _) = changes.open(key);
+        let media = Some(media).filter(|media| !media.is_empty());
+        let record = Record {
+            media,
+            ..Record::new(value, None)
+        };
+        changes.set(slot, record);
+        changes.write();
+        Ok(())
+    }
+
+    /// A key's value with its media type in front, nil when none is known; nil when the key does
+    /// not exist.
+    #[read(example = "getmedia logo")]
+    fn getmedia(view: &View, key: Key) -> Option<(Option<Vec<u8>>, Vec<u8>)> {
+        store::get(view, &key).map(|record| (record.media, record.value))
     }
 
     /// The length of a key's value; 0 when it does not exist.
@@ -211,7 +239,7 @@ impl Strings {
         let Some(old) = old.filter(|old| old.value == expected) else {
             return false;
         };
-        changes.set(slot, new, old.deadline);
+        changes.set(slot, Record::new(new, old.deadline));
         changes.write();
         true
     }
@@ -220,7 +248,7 @@ impl Strings {
 fn set_until(ctx: &Context, key: Key, value: Vec<u8>, deadline: Time) {
     let mut changes = Changes::new(ctx);
     let (slot, _) = changes.open(key);
-    changes.set(slot, value, Some(deadline));
+    changes.set(slot, Record::new(value, Some(deadline)));
     changes.write();
 }
 
@@ -235,7 +263,7 @@ fn unique(pairs: Vec<(Key, Vec<u8>)>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
 
 fn set_all(mut changes: Changes<'_>, slots: Vec<Slot>, values: Vec<Vec<u8>>) {
     for (slot, value) in slots.into_iter().zip(values) {
-        changes.set(slot, value, None);
+        changes.set(slot, Record::new(value, None));
     }
     changes.write();
 }

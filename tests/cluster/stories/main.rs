@@ -27,6 +27,7 @@ mod formation;
 mod history;
 mod hostd_upgrades;
 mod hostile_uploads;
+mod http;
 mod idle;
 mod kills;
 mod large_migrations;

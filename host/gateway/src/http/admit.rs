@@ -43,6 +43,11 @@ pub(super) async fn admit<S: Service>(
         return Refused::misunderstood().into_response();
     };
     let in_flight = connection.in_flight.clone();
+    let backlog = connection.backlog.clone();
+    if backlog.bytes() >= shared.limits.backlog_bytes_max {
+        let message = "the answers that wait on this connection are to be read first";
+        return Refused::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message).into_response();
+    }
     let slot = RequestSlot::admit(shared.load.clone(), &shared.limits, in_flight, 0);
     let Some(slot) = slot.map(|slot| Slot(Arc::new(Mutex::new(slot)))) else {
         return Refused::overloaded().into_response();
@@ -64,8 +69,10 @@ pub(super) async fn admit<S: Service>(
     // What waits for a slow reader takes room as much as what came in. It is there already, so it is
     // counted and never refused.
     let waits = response.body().size_hint().lower();
-    slot.grow(&shared.limits, usize::try_from(waits).unwrap_or(usize::MAX));
-    response.map(|body| Body::new(Held::new(body, slot)))
+    let waits = usize::try_from(waits).unwrap_or(usize::MAX);
+    slot.grow(&shared.limits, waits);
+    backlog.add(waits);
+    response.map(|body| Body::new(Held::new(body, slot, backlog, waits)))
 }
 
 /// Whether the client has this very answer (RFC 9110, section 13.1.2).

@@ -1,6 +1,7 @@
 //! Bodies: read within limits, and written in pieces.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::Slot;
+use super::backlog::Backlog;
 use super::refused::Refused;
 use crate::Limits;
 
@@ -69,16 +71,28 @@ pub(super) struct Held {
     body: Body,
     /// What of a frame was not given yet.
     rest: Bytes,
+    backlog: Arc<Backlog>,
+    /// Bytes that the backlog counts for this answer.
+    waits: usize,
     _slot: Slot,
 }
 
 impl Held {
-    pub(super) fn new(body: Body, slot: Slot) -> Self {
+    /// Of the body `waits` bytes are in `backlog` already.
+    pub(super) fn new(body: Body, slot: Slot, backlog: Arc<Backlog>, waits: usize) -> Self {
         Self {
             body,
             rest: Bytes::new(),
+            backlog,
+            waits,
             _slot: slot,
         }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.backlog.take(self.waits);
     }
 }
 
@@ -102,6 +116,10 @@ impl HttpBody for Held {
         }
         let count = self.rest.len().min(PIECE_BYTES);
         let piece = self.rest.split_to(count);
+        // A stream of events has no size of its own, and nothing of it waits here.
+        let counted = self.waits.min(count);
+        self.waits -= counted;
+        self.backlog.take(counted);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

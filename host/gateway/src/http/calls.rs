@@ -84,7 +84,7 @@ fn call_of(request: &Request) -> Result<Call, Refused> {
     })
 }
 
-fn once(headers: &HeaderMap) -> Result<Option<Once>, Refused> {
+pub(super) fn once(headers: &HeaderMap) -> Result<Option<Once>, Refused> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = keys.next() else {
         return Ok(None);

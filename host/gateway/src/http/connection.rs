@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
+use super::backlog::Backlog;
 use super::router;
 use crate::gateway::Shared;
 use crate::tcp::{Guest, Io};
@@ -30,10 +31,10 @@ const HEADERS_MAX: usize = 100;
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 
 /// Requests that one HTTP/2 connection may have under way.
-const STREAMS_MAX: u32 = 64;
+const STREAMS_MAX: u32 = 32;
 
-/// Bytes of an answer that a stream may have waiting for a slow reader. With [`STREAMS_MAX`] that is
-/// 1 MiB a connection.
+/// Bytes of an answer that a stream may have waiting for a slow reader. It comes on
+/// top of what [`Backlog`] counts.
 const STREAM_BACKLOG_BYTES: usize = 16 << 10;
 
 /// Bytes of bodies that may come before they are asked for: of one stream, and of a connection.
@@ -50,6 +51,7 @@ pub(super) struct Connection {
     pub(super) guest: Guest,
     /// Its unanswered requests.
     pub(super) in_flight: Arc<AtomicUsize>,
+    pub(super) backlog: Arc<Backlog>,
 }
 
 impl Door {
@@ -68,7 +70,10 @@ impl Door {
         let connection = Connection {
             guest,
             in_flight: Arc::default(),
+            backlog: Arc::new(Backlog::new()),
         };
+        let backlog = connection.backlog.clone();
+        let mut stalled = pin!(backlog.stalled(shared.limits.stall_timeout));
         let stream = TokioIo::new(Paced::new(stream, &shared.limits, &connection.in_flight));
         let requests = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
@@ -79,13 +84,17 @@ impl Door {
         let mut stop = shared.stop.clone();
         let ended = tokio::select! {
             ended = served.as_mut() => Some(ended),
+            () = stalled.as_mut() => return debug!(%from, "HTTP connection closed: answers were not read"),
             _ = stop.wait_for(|stop| *stop) => None,
         };
         let ended = match ended {
             Some(ended) => ended,
             None => {
                 served.as_mut().graceful_shutdown();
-                served.await
+                tokio::select! {
+                    ended = served => ended,
+                    () = stalled => return,
+                }
             }
         };
         if let Err(error) = ended {

@@ -8,12 +8,18 @@
 
 mod admit;
 mod answer;
+mod backlog;
 mod body;
 mod calls;
 mod cluster;
 mod connection;
+mod dashboard;
 mod health;
 mod identity;
+mod keys;
+mod members;
+mod metrics;
+mod openapi;
 mod parse;
 mod refused;
 mod router;

@@ -6,13 +6,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::{Method, StatusCode};
 
 use super::admit::admit;
 use super::identity::identify;
 use super::refused::Refused;
-use super::{calls, cluster, health};
+use super::{calls, cluster, dashboard, health, keys, members, metrics, openapi};
 use crate::Service;
 use crate::gateway::Shared;
 
@@ -26,6 +26,20 @@ pub(super) fn router<S: Service>(shared: Arc<Shared<S>>) -> Router {
         .route("/v1/commands", get(cluster::commands::<S>))
         .route("/v1/plugins", get(cluster::plugins::<S>))
         .route("/v1/status", get(cluster::status::<S>))
+        .route(
+            "/keys/{*key}",
+            get(keys::get::<S>)
+                .post(keys::set::<S>)
+                .put(keys::set::<S>)
+                .delete(keys::delete::<S>),
+        )
+        .route("/cluster/join", post(members::join::<S>))
+        .route("/cluster/leave", post(members::leave::<S>))
+        .route("/openapi.json", get(openapi::document::<S>))
+        .route("/metrics", get(metrics::metrics::<S>))
+        .route("/", get(dashboard::page))
+        .route("/dashboard.css", get(dashboard::style))
+        .route("/dashboard.js", get(dashboard::script))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready::<S>))
         .fallback(unknown)

@@ -87,6 +87,7 @@ impl History {
         let writer = Arc::new(LogWriter::start(
             Arc::clone(&database),
             &WriterMode::Thread,
+            Arc::default(),
         )?);
         let log = LogStore::open(&database, &writer, GROUP, READ_BYTES)?;
         Ok(Self {

@@ -104,7 +104,8 @@ impl StoreBuilder<TypeConfig, LogStore, Counting> for Builder {
             name: "memory".into(),
         };
         let database = Arc::new(LogDatabase::open(disk, 1, || 7).unwrap());
-        let writer = Arc::new(LogWriter::start(Arc::clone(&database), &self.0).unwrap());
+        let writer =
+            Arc::new(LogWriter::start(Arc::clone(&database), &self.0, Arc::default()).unwrap());
         let store = LogStore::open(&database, &writer, 0, 16 << 20).unwrap();
         Ok(((), store, Counting::default()))
     }

@@ -33,7 +33,7 @@ struct Opened {
 
 fn open_disk(disk: LogDisk, mode: WriterMode) -> Result<Opened, OpenLogError> {
     let database = Arc::new(LogDatabase::open(disk, 1, || 42)?);
-    let writer = Arc::new(LogWriter::start(Arc::clone(&database), &mode).unwrap());
+    let writer = Arc::new(LogWriter::start(Arc::clone(&database), &mode, Arc::default()).unwrap());
     let store = LogStore::open(&database, &writer, 0, 16 << 20)?;
     Ok(Opened {
         store,

@@ -73,6 +73,11 @@ pub trait Transport: Send + Sync + 'static {
         let _ = nodes;
     }
 
+    /// How long a round trip to each member takes at present that there is a connection to.
+    fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        Vec::new()
+    }
+
     /// Takes over a QUIC connection that a peer has made; `node` is the number in its
     /// certificate. Only a transport over QUIC expects any.
     fn accept(&self, node: NodeId, connection: quinn::Connection) {

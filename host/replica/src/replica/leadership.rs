@@ -33,6 +33,11 @@ pub(super) async fn watch_leadership(replica: Replica) {
         };
         replica.inner.leadership.send_if_modified(|known| {
             let changed = *known != leadership;
+            let another = known.leader.as_ref().map(|(id, _)| id)
+                != leadership.leader.as_ref().map(|(id, _)| id);
+            if another && leadership.leader.is_some() {
+                replica.inner.measures.leader_changed();
+            }
             if changed && leadership.here {
                 observe::leads(leadership.term);
             }

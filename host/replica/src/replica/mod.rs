@@ -25,6 +25,7 @@ use crate::{
     config::{Clock, ReplicaConfig},
     log_store::LogStore,
     log_writer::LogWriter,
+    measure::Measures,
     membership,
     network::{Ask, BoxFuture, Destination, Refusal, Tell, Transport},
     prepare::Prepared,
@@ -81,6 +82,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) audits: Audits,
     /// One snapshot for people at a time.
     pub(crate) taking_snapshot: tokio::sync::Mutex<()>,
+    pub(crate) measures: Arc<Measures>,
     /// One look back at a time.
     pub(crate) looking_back: tokio::sync::Mutex<()>,
     reads: Arc<ReadIndex>,
@@ -122,6 +124,7 @@ trait Asks: Send + Sync {
     ) -> BoxFuture<Result<Tell, Refusal>>;
     fn accept(&self, node: NodeId, connection: quinn::Connection);
     fn members_changed(&self, nodes: &Nodes);
+    fn round_trips(&self) -> Vec<(NodeId, Duration)>;
     fn stop(&self);
 }
 
@@ -141,6 +144,10 @@ impl<T: Transport> Asks for Arc<T> {
 
     fn members_changed(&self, nodes: &Nodes) {
         Transport::members_changed(&**self, nodes);
+    }
+
+    fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        Transport::round_trips(&**self)
     }
 
     fn stop(&self) {
@@ -356,6 +363,11 @@ impl ReplicaInner {
     pub(crate) async fn quarantine(&self) {
         // When apply has stopped, nothing is served anyway.
         drop(self.apply.run(|applier| applier.quarantine()).await);
+    }
+
+    /// How long a round trip to each member takes that this node has a connection to.
+    pub(crate) fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        self.asks.round_trips()
     }
 
     /// For how long the log's writer has been busy with what somebody waits for.

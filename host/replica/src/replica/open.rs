@@ -16,6 +16,7 @@ use crate::{
     divergence,
     log_store::{Fact, LogDatabase, LogStore, OpenLogError},
     log_writer::LogWriter,
+    measure::{self, Measures},
     membership,
     network::{Core, Factory, PeerService, Transport},
     prepare::Prepared,
@@ -67,16 +68,25 @@ impl Replica {
             u64::from_le_bytes(bytes)
         };
         spool::clean(&config.spool)?;
+        let measures = Arc::<Measures>::default();
         let database = Arc::new(LogDatabase::open(disk, config.id, random)?);
-        let writer = Arc::new(LogWriter::start(Arc::clone(&database), &config.mode)?);
+        let writer = Arc::new(LogWriter::start(
+            Arc::clone(&database),
+            &config.mode,
+            Arc::clone(&measures),
+        )?);
         let log = LogStore::open(&database, &writer, GROUP, config.checkpoint.tail_bytes)?;
         check_together(&config, &log, &machine)?;
 
         let views = machine.views();
         let rehearsals = machine.rehearsals();
         let audits = Audits::new(machine.audit());
-        let (apply, progress) =
-            ApplyHandle::start(machine, &config.mode, log.knows(Fact::Quarantined))?;
+        let (apply, progress) = ApplyHandle::start(
+            machine,
+            &config.mode,
+            log.knows(Fact::Quarantined),
+            &measures,
+        )?;
         let raft_config = config
             .timing
             .raft_config()
@@ -104,6 +114,7 @@ impl Replica {
                 entropy,
             },
             config.propose,
+            Arc::clone(&measures),
         );
         let last_checkpoint = Mutex::new(LastCheckpoint {
             index: 0,
@@ -123,6 +134,7 @@ impl Replica {
             rehearsals,
             audits,
             taking_snapshot: tokio::sync::Mutex::default(),
+            measures,
             looking_back: tokio::sync::Mutex::default(),
             reads: ReadIndex::new(),
             log,
@@ -176,6 +188,7 @@ impl Replica {
         tasks.spawn(membership::tell_vote(self.clone()));
         tasks.spawn(watch_leadership(self.clone()));
         tasks.spawn(watch_faults(self.clone()));
+        tasks.spawn(measure::watch(self.clone()));
         tasks.spawn(slow_disk::watch(self.clone()));
         tasks.spawn(room::watch(self.clone(), room));
     }

@@ -1,6 +1,8 @@
 //! What stories have in common.
 
 mod diverge;
+pub(crate) mod http;
+pub(crate) mod http2;
 mod load;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

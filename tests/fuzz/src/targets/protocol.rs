@@ -105,6 +105,7 @@ fn seeds() -> Vec<Vec<u8>> {
             from: 0,
             to: 9,
         }),
+        Request::Metrics,
     ];
     let replies = [
         Reply::Nil,
@@ -133,6 +134,7 @@ fn seeds() -> Vec<Vec<u8>> {
             revision: 9,
         },
         Response::Writes,
+        Response::Metrics("# EOF\n".into()),
     ];
     let errors: [CallError; 2] = [
         Rejection::new(RejectionCode::Rejected("NOPE".into()), "as asked").into(),

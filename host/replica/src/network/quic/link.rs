@@ -122,6 +122,18 @@ impl Peer {
         }
     }
 
+    /// The member's number, and how long a round trip takes by the estimate that the connection keeps
+    /// (RFC 9002, section 5); `None` without a connection.
+    pub(super) fn round_trip(&self) -> Option<(NodeId, Duration)> {
+        let Target::Member(id) = &self.target else {
+            return None;
+        };
+        match &self.lock().connection {
+            Progress::Up(link) => Some((*id, link.connection.rtt())),
+            Progress::Down(..) | Progress::Dialling(_) => None,
+        }
+    }
+
     pub(super) fn close(&self, reason: &str) {
         self.lock().reset(reason);
     }

@@ -221,6 +221,14 @@ impl Transport for QuicTransport {
         self.accept_peer(node, connection);
     }
 
+    fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        let peers = self.lock();
+        peers
+            .values()
+            .filter_map(|peer| peer.round_trip())
+            .collect()
+    }
+
     fn members_changed(&self, nodes: &Nodes) {
         let mut peers = self.lock();
         peers.retain(|target, peer| match target {

@@ -1,0 +1,7 @@
+//! HTTP, as curl, browsers and attackers speak it.
+
+mod exchanges;
+mod health;
+mod hostile;
+mod keys;
+mod protocols;
