@@ -50,7 +50,10 @@ impl Service for Echo {
             | Request::Metrics
             | Request::Policy
             | Request::ChangePolicy { .. }
-            | Request::Snapshot(_) => {
+            | Request::Snapshot(_)
+            | Request::Barrier { .. }
+            | Request::Raft
+            | Request::Clock => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::tcp::TcpDoor;
-use crate::{Limits, Load, PeerHandler, Require, Service, quic, tcp};
+use crate::{Limits, Load, PeerHandler, Require, Service, quic, resp, tcp};
 
 /// How often a free port is looked for that both UDP and TCP can have.
 const PORT_TRIES: usize = 16;
@@ -122,6 +122,7 @@ pub(crate) struct Shared<S> {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) cluster: String,
     pub(crate) peers: PeerHandler,
+    pub(crate) resp: resp::Door,
     /// QUIC handshakes that are under way.
     pub(crate) handshakes: AtomicUsize,
     /// Held by each task that [`Gateway::shutdown`] waits for.
@@ -148,6 +149,7 @@ impl Gateway {
             stop: stopped,
             cluster,
             peers,
+            resp: resp::Door::default(),
             handshakes: AtomicUsize::new(0),
             alive,
         });

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod gateway;
 mod http;
 mod limits;
@@ -20,5 +21,5 @@ mod tcp;
 
 pub use gateway::{BindError, Doors, Gateway};
 pub use limits::{Limits, Load};
-pub use service::{Caller, Check, PeerHandler, Service};
+pub use service::{Caller, Check, Elsewhere, PeerHandler, Service};
 pub use tcp::{Require, TcpDoor};

@@ -63,6 +63,8 @@ pub struct Load {
     connections: AtomicUsize,
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    /// Bytes of answers that are not read, where they are many.
+    answers: AtomicUsize,
 }
 
 impl Load {
@@ -84,6 +86,20 @@ impl Load {
         (before < limits.connections_max).then_some(slot)
     }
 
+    /// Counts bytes of requests that have not begun and of answers that are not read, for as long as the returned value lives.
+    pub(crate) fn hold(&self) -> HeldBytes<'_> {
+        HeldBytes {
+            load: self,
+            unfinished: 0,
+            answers: 0,
+        }
+    }
+
+    /// Whether so many answers are not read that each client had better get along with few.
+    pub(crate) fn is_backlogged(&self, limits: &Limits) -> bool {
+        self.answers.load(Ordering::Relaxed) > limits.in_flight_bytes_max / 4
+    }
+
     /// Counts a request for as long as the returned value lives; `None` when there are enough.
     pub(crate) fn admit_request<'a>(
         &'a self,
@@ -102,6 +118,45 @@ pub(crate) struct ConnectionSlot(Arc<Load>);
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counted bytes of requests that have not begun, and of answers that are not read.
+#[derive(Debug)]
+pub(crate) struct HeldBytes<'a> {
+    load: &'a Load,
+    unfinished: usize,
+    answers: usize,
+}
+
+impl HeldBytes<'_> {
+    /// Counts so many now. Returns whether the requests may be held: together they take half of what may
+    /// be taken, so that there is room for those that have come in full.
+    pub(crate) fn set(&mut self, unfinished: usize, answers: usize, limits: &Limits) -> bool {
+        if (unfinished, answers) == (self.unfinished, self.answers) {
+            return true;
+        }
+        let grows = unfinished > self.unfinished;
+        let all = count(&self.load.bytes, self.unfinished, unfinished);
+        count(&self.load.answers, self.answers, answers);
+        (self.unfinished, self.answers) = (unfinished, answers);
+        !grows || all <= limits.in_flight_bytes_max / 2
+    }
+}
+
+/// Counts `now` instead of `before`, and returns the new sum.
+fn count(sum: &AtomicUsize, before: usize, now: usize) -> usize {
+    if now > before {
+        sum.fetch_add(now - before, Ordering::Relaxed) + (now - before)
+    } else {
+        sum.fetch_sub(before - now, Ordering::Relaxed) - (before - now)
+    }
+}
+
+impl Drop for HeldBytes<'_> {
+    fn drop(&mut self) {
+        count(&self.load.bytes, self.unfinished, 0);
+        count(&self.load.answers, self.answers, 0);
     }
 }
 

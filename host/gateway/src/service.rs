@@ -4,7 +4,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hostd_protocol::{CallError, NodeId, Request, Response};
+use hostd_protocol::{
+    Access, Call, CallError, CommandDescription, NodeId, Reply, Request, Response,
+};
+
+use crate::answer;
 
 /// Who asks, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,17 @@ pub struct Check {
     pub name: &'static str,
     /// What is wrong, for people; `None` when it is well.
     pub problem: Option<String>,
+}
+
+/// Who answers a call that this node is told not to pass on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// The leader, at this address: a client may keep that in mind.
+    Moved(String),
+    /// The leader, at this address, for now.
+    Try(String),
+    /// Nobody: there is no leader.
+    Nowhere,
 }
 
 /// Answers clients' requests, whichever door they came in by.
@@ -52,6 +67,43 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// can connect.
     fn checks(&self) -> Vec<Check> {
         Vec::new()
+    }
+
+    /// Answers calls of one connection, in their order. Those that write are logged in that order, and
+    /// nothing is logged twice.
+    fn call_in_order(
+        &self,
+        caller: &Caller,
+        calls: Vec<Call>,
+    ) -> impl Future<Output = Vec<Result<Reply, CallError>>> + Send {
+        async move {
+            let mut answers = Vec::with_capacity(calls.len());
+            for call in calls {
+                let answered = self.handle(caller, Request::Call(call)).await;
+                answers.push(answered.and_then(answer::reply));
+            }
+            answers
+        }
+    }
+
+    /// Looks at what is said of the command with this name, or `plugin.command`, and the plugin that has
+    /// it. `None` when no plugin has it, as this node knows, or several.
+    fn describe<T>(
+        &self,
+        _command: &str,
+        look: impl FnOnce(Option<(&str, &CommandDescription)>) -> T,
+    ) -> T {
+        look(None)
+    }
+
+    /// Whether somebody may see the calls of all others.
+    fn may_monitor(&self, _caller: &Caller) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    /// Where a call of this kind is to be made instead, for clients that can be sent elsewhere.
+    fn elsewhere(&self, _access: Access) -> Option<Elsewhere> {
+        None
     }
 
     /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over

@@ -82,8 +82,12 @@ pub(crate) fn permit(policy: &Policy, identity: &str, request: &Request) -> Resu
         | Request::OpenSession
         | Request::CloseSession { .. }
         | Request::Commands
-        | Request::Members => Action::Enter,
-        Request::Status { .. } | Request::Plugins | Request::Metrics => Action::Observe,
+        | Request::Members
+        | Request::Barrier { .. }
+        | Request::Clock => Action::Enter,
+        Request::Status { .. } | Request::Plugins | Request::Metrics | Request::Raft => {
+            Action::Observe
+        }
         Request::Member(_)
         | Request::Plugin { .. }
         | Request::Log { .. }
@@ -93,6 +97,15 @@ pub(crate) fn permit(policy: &Policy, identity: &str, request: &Request) -> Resu
         | Request::ChangePolicy { .. }
         | Request::Snapshot(_) => Action::Administer,
     };
+    permit_action(policy, identity, action)
+}
+
+/// Whether the policy lets somebody see everybody's calls, which is what its administrators may.
+pub(crate) fn permit_monitor(policy: &Policy, identity: &str) -> Result<(), Failure> {
+    permit_action(policy, identity, Action::Administer)
+}
+
+fn permit_action(policy: &Policy, identity: &str, action: Action<'_>) -> Result<(), Failure> {
     decide(policy, identity, action)
         .map_err(|reason| Failure::new(FailureCode::PermissionDenied, reason))
 }

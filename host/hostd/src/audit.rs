@@ -133,7 +133,10 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         | Request::Status { .. }
         | Request::Members
         | Request::Plugins
-        | Request::Metrics => return None,
+        | Request::Metrics
+        | Request::Barrier { .. }
+        | Request::Raft
+        | Request::Clock => return None,
     })
 }
 

@@ -42,6 +42,8 @@ pub struct Config {
     pub require: Require,
     /// Rules of a new cluster.
     pub policy: Vec<Rule>,
+    /// What a node that does not lead answers RESP clients' calls of plugins, instead of passing them on.
+    pub redirect: Option<Redirect>,
     /// Follow no newer rules than these, as an earlier hostd that does not know them.
     pub rules_max: Option<u32>,
 }
@@ -65,6 +67,7 @@ impl Config {
             auth: None,
             policy: Vec::new(),
             require: Require::Nothing,
+            redirect: None,
             rules_max: None,
         }
     }
@@ -113,6 +116,15 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Secret(..)")
     }
+}
+
+/// How a RESP client is sent to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// `MOVED 0 host:port`
+    Moved,
+    /// `TRY host:port`
+    Try,
 }
 
 /// How a node that belongs to no cluster comes to one.

@@ -17,6 +17,7 @@ pub mod logging;
 mod metrics;
 mod node;
 pub mod options;
+mod order;
 mod plugins;
 mod policy;
 mod recover;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use hostd_gateway::Require;
 use serde::Deserialize;
 
-use crate::config::{Config, ConfigError, Formation, Pki, Secret};
+use crate::config::{Config, ConfigError, Formation, Pki, Redirect, Secret};
 use crate::dev::DevOptions;
 
 /// Runs WebAssembly components as a replicated state machine.
@@ -125,6 +125,16 @@ pub struct Options {
     /// Access rules of a new cluster, one a line: IDENTITY admin | observe | read PATH | …
     #[arg(long, value_name = "FILE", env = "HOSTD_POLICY")]
     pub policy: Option<PathBuf>,
+    /// Where this node does not lead, answer RESP clients MOVED and the leader's address, instead of
+    /// passing their calls on
+    #[arg(long, env = "HOSTD_REDIRECT")]
+    #[serde(default)]
+    pub redirect: bool,
+
+    /// As --redirect, but answer TRY instead of MOVED
+    #[arg(long, env = "HOSTD_TRY_ERRORS")]
+    #[serde(default)]
+    pub try_errors: bool,
 
     /// Damaged or outdated data: set it aside, rejoin as a learner, vote once in sync
     #[arg(long, env = "HOSTD_RECOVER")]
@@ -232,6 +242,8 @@ impl Options {
             restore: self.restore.or(file.restore),
             require: self.require.or(file.require),
             policy: self.policy.or(file.policy),
+            redirect: self.redirect || file.redirect,
+            try_errors: self.try_errors || file.try_errors,
             recover: self.recover || file.recover,
             rules_max: self.rules_max.or(file.rules_max),
         }
@@ -327,6 +339,11 @@ impl Options {
                 None => Require::Nothing,
                 Some(RequireOption::Tls) => Require::Tls,
                 Some(RequireOption::Certificate) => Require::Certificate,
+            },
+            redirect: match (self.try_errors, self.redirect) {
+                (true, _) => Some(Redirect::Try),
+                (false, true) => Some(Redirect::Moved),
+                (false, false) => None,
             },
             rules_max: self.rules_max,
         })

@@ -5,32 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hostd_gateway::{Caller, Check};
+use hostd_gateway::{Caller, Check, Elsewhere};
 use hostd_machine::{Budget, Fault, RULES_POLICY, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
-    Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, PluginChange,
-    Policy, PolicyChange, Rejection, RejectionCode, Reply, Request, Response,
+    Access, Call, CallError, Command, CommandDescription, Consistency, Failure, FailureCode,
+    Outcome, PluginChange, Policy, PolicyChange, Rejection, RejectionCode, Reply, Request,
+    Response,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::{Doorkeeper, permit};
+use crate::access::{Doorkeeper, permit, permit_monitor};
 use crate::audit::{self, AuditLog};
-use crate::config::Config;
+use crate::config::{Config, Redirect};
 use crate::health;
 use crate::metrics::{self, Calls};
 
 /// The longest that a client may ask a node to try.
-const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 /// The longest that a comparison of all states may take: it reads all of them.
 const VERIFY_MAX: Duration = Duration::from_mins(10);
 
 /// Between two attempts of a write that waits for a migration.
-const MIGRATION_LOOK: Duration = Duration::from_millis(20);
+pub(crate) const MIGRATION_LOOK: Duration = Duration::from_millis(20);
 
 /// Long queries that run at the same time. Their threads are apart from those that serve.
 const LONG_QUERIES_MAX: usize = 2;
@@ -41,13 +42,14 @@ const LINES_MAX: usize = 10_000;
 /// Answers requests. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Service {
-    replica: Replica,
-    views: Views,
+    pub(crate) replica: Replica,
+    pub(crate) views: Views,
     open_reads: bool,
+    redirect: Option<Redirect>,
     /// Under which others know this node.
     host_name: Option<Arc<str>>,
     doorkeeper: Doorkeeper,
-    audit: AuditLog,
+    pub(crate) audit: AuditLog,
     /// Whether clients are served already.
     open: Arc<AtomicBool>,
     long_queries: Arc<Semaphore>,
@@ -73,6 +75,7 @@ impl Service {
             doorkeeper: Doorkeeper::new(config),
             audit,
             open: Arc::new(AtomicBool::new(config.policy.is_empty())),
+            redirect: config.redirect,
             long_queries: Arc::new(Semaphore::new(LONG_QUERIES_MAX)),
             calls: Calls::default(),
             reads: None,
@@ -218,6 +221,11 @@ impl Service {
         Ok(self.replica.write(command, deadline).await??)
     }
 
+    /// Whether clients are served already.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// Whether there are rules.
     pub(crate) async fn has_rules(&self, deadline: Instant) -> Result<bool, Failure> {
         self.replica.read_barrier(deadline).await?;
@@ -312,6 +320,14 @@ impl Service {
         tokio::task::spawn_blocking(move || run_query(&view, &principal, &call, Budget::Full))
             .await
             .unwrap_or_else(|_| Err(failure(FailureCode::Fault, "the query's thread died")))
+    }
+
+    /// Logs an entry without any effect, and waits until it is applied here.
+    async fn barrier(&self, deadline: Instant) -> Result<(), CallError> {
+        // Nothing is due that would not be due anyway.
+        self.replica.write(Command::Wake, deadline).await??;
+        self.replica.read_barrier(deadline).await?;
+        Ok(())
     }
 
     async fn open_session(&self, principal: &str) -> Result<u64, CallError> {
@@ -434,13 +450,20 @@ impl Service {
                     .await?;
                 Ok(Response::Done)
             }
+            Request::Barrier { timeout_ms } => {
+                let timeout = Duration::from_millis(u64::from(timeout_ms)).min(TIMEOUT_MAX);
+                self.barrier(Instant::now() + timeout).await?;
+                Ok(Response::Done)
+            }
+            Request::Raft => Ok(Response::Raft(Box::new(self.replica.raft_info()))),
+            Request::Clock => Ok(Response::Clock(self.replica.clock_info())),
         }
     }
 }
 
 impl hostd_gateway::Service for Service {
     async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
-        if !self.open.load(Ordering::Acquire) {
+        if !self.is_open() {
             return Err(failure(
                 FailureCode::NoLeader,
                 "the cluster is being founded; try again in a moment",
@@ -473,6 +496,45 @@ impl hostd_gateway::Service for Service {
         health::checks(&self.replica)
     }
 
+    async fn call_in_order(
+        &self,
+        caller: &Caller,
+        calls: Vec<Call>,
+    ) -> Vec<Result<Reply, CallError>> {
+        self.call_all(caller, calls).await
+    }
+
+    fn may_monitor(&self, caller: &Caller) -> Result<(), CallError> {
+        let permitted = permit_monitor(self.views.latest().policy(), &caller.identity);
+        let permitted = permitted.map_err(CallError::from);
+        self.audit
+            .note(caller, "monitor", permitted.as_ref().map(drop));
+        permitted
+    }
+
+    fn describe<T>(
+        &self,
+        command: &str,
+        look: impl FnOnce(Option<(&str, &CommandDescription)>) -> T,
+    ) -> T {
+        look(self.views.latest().catalogue().described(None, command))
+    }
+
+    fn elsewhere(&self, access: Access) -> Option<Elsewhere> {
+        let redirect = self.redirect?;
+        if access == Access::Read && self.open_reads {
+            return None;
+        }
+        if self.replica.leadership().borrow().here {
+            return None;
+        }
+        Some(match (self.replica.heard_leader(), redirect) {
+            (None, _) => Elsewhere::Nowhere,
+            (Some((_, address)), Redirect::Moved) => Elsewhere::Moved(address),
+            (Some((_, address)), Redirect::Try) => Elsewhere::Try(address),
+        })
+    }
+
     fn unproved(&self) -> Option<Arc<str>> {
         self.doorkeeper.unproved(self.views.latest().policy())
     }
@@ -483,7 +545,7 @@ impl hostd_gateway::Service for Service {
     }
 }
 
-fn resolve(view: &View, call: &Call) -> Result<Access, CallError> {
+pub(crate) fn resolve(view: &View, call: &Call) -> Result<Access, CallError> {
     Ok(view
         .resolve(call.plugin.as_deref(), &call.command, &call.arguments)?
         .access)
@@ -530,15 +592,15 @@ fn run_query(
     })
 }
 
-fn may_call(view: &View, principal: &str, call: &Call) -> Result<(), Rejection> {
+pub(crate) fn may_call(view: &View, principal: &str, call: &Call) -> Result<(), Rejection> {
     let plugin = call.plugin.as_deref();
     view.may_call(principal, plugin, &call.command, &call.arguments)
 }
 
-fn still_migrating(rejection: Rejection) -> Failure {
+pub(crate) fn still_migrating(rejection: Rejection) -> Failure {
     Failure::new(FailureCode::Timeout, rejection.message)
 }
 
-fn failure(code: FailureCode, message: &str) -> CallError {
+pub(crate) fn failure(code: FailureCode, message: &str) -> CallError {
     Failure::new(code, message).into()
 }

@@ -44,7 +44,7 @@ pub use snapshot::{
     NO_SUCH_SNAPSHOT, NOTHING_NEW_TO_SNAPSHOT, SNAPSHOT_IN_PROGRESS, SNAPSHOT_PIECE_BYTES_MAX,
     SnapshotInfo, SnapshotRequest,
 };
-pub use status::{Health, Member, NodeStatus, PluginStatus, Role};
+pub use status::{ClockInfo, Health, Member, NodeStatus, PluginStatus, RaftInfo, Role};
 pub use verify::{DifferenceKind, KeyDifference, Verdict, Verified, VerifiedNode};
 
 /// A node's number, 1 or more, chosen by its operator (`--node-id`) and never reused.

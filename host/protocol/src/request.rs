@@ -12,8 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
-    DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription,
-    PluginInfo, Policy, PolicyChange, Reply, SnapshotInfo, SnapshotRequest, Verified,
+    ClockInfo, DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange,
+    PluginDescription, PluginInfo, Policy, PolicyChange, RaftInfo, Reply, SnapshotInfo,
+    SnapshotRequest, Verified,
 };
 
 /// Arguments that a call may have.
@@ -93,6 +94,17 @@ pub enum Request {
     Snapshot(SnapshotRequest),
     /// What the answering node counts and measures. Answered by [`Response::Metrics`].
     Metrics,
+    /// Log an entry without any effect, and wait until the answering node has applied it and all
+    /// before. Answered by [`Response::Done`].
+    Barrier {
+        /// How long the node may take before it answers `timeout`, in milliseconds.
+        timeout_ms: u32,
+    },
+    /// The answering node's part in Raft, also while it applies nothing. Answered by
+    /// [`Response::Raft`].
+    Raft,
+    /// The answering node's replicated clock. Answered by [`Response::Clock`].
+    Clock,
 }
 
 /// A call of a plugin's command.
@@ -185,6 +197,10 @@ pub enum Response {
     SnapshotPiece(ByteBuf),
     /// In the text format of OpenMetrics 1.0, which Prometheus reads.
     Metrics(String),
+    /// A node's part in Raft.
+    Raft(Box<RaftInfo>),
+    /// The replicated clock.
+    Clock(ClockInfo),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

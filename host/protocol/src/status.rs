@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EngineIdentity, NodeId};
+use crate::{EngineIdentity, NodeId, TimeNs};
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,4 +101,44 @@ pub struct PluginStatus {
     pub version: String,
     /// BLAKE3 of its component, in hexadecimal.
     pub digest: String,
+}
+
+/// A node's part in Raft, as it knows by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftInfo {
+    /// The node's number.
+    pub id: NodeId,
+    /// `host:port` that others dial.
+    pub address: String,
+    /// Its role.
+    pub role: Role,
+    /// Whether it counts in the quorum.
+    pub voter: bool,
+    /// The leader and its address, once this node knows one.
+    pub leader: Option<(NodeId, String)>,
+    /// Raft's current term.
+    pub term: u64,
+    /// Term and index of the last entry in its log.
+    pub last_log: (u64, u64),
+    /// Index of the last entry that it knows to be committed.
+    pub committed: u64,
+    /// Index of the last entry applied to its state.
+    pub applied: u64,
+    /// Term and index of the last entry in its newest durable checkpoint: what a snapshot holds.
+    pub snapshot: (u64, u64),
+    /// The members, sorted by node.
+    pub members: Vec<Member>,
+    /// Milliseconds since a leader was last heard; 0 on the leader, `None` as long as none was.
+    pub last_contact_ms: Option<u64>,
+}
+
+/// The replicated clock, as a node has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockInfo {
+    /// Time of the cluster's first command; `None` before the founding.
+    pub founded: Option<TimeNs>,
+    /// Time of the last command that the node has applied.
+    pub last: TimeNs,
+    /// The node's own wall clock.
+    pub wall: TimeNs,
 }

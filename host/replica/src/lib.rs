@@ -19,6 +19,7 @@ mod backup;
 mod checkpoints;
 mod config;
 mod divergence;
+mod heard;
 mod history;
 mod log_file;
 mod log_store;

@@ -89,6 +89,10 @@ struct Queue {
     in_flight: usize,
     /// Calls that wait or are under way.
     pending: usize,
+    /// Entries that are made up and not given to Raft yet.
+    outgoing: VecDeque<Vec<Waiting>>,
+    /// Some thread gives them to Raft, one after another: two at once could swap them.
+    submitting: bool,
     /// A task is about to propose what waits.
     gathering: bool,
     /// Number of the last call.
@@ -128,44 +132,51 @@ impl Proposer {
 
     /// Queues a call, and proposes it at once if nothing forbids.
     pub(crate) fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
-        let bytes = command_bytes(&command);
-        let (sender, answer) = oneshot::channel();
-        let (number, batch) = {
+        let mut proposed = self.propose_in_order(vec![command]);
+        proposed.pop().expect("one command, one proposal")
+    }
+
+    /// Queues calls so that they are logged in this order, and nothing between them is refused while
+    /// what follows is not.
+    pub(crate) fn propose_in_order(
+        &self,
+        commands: Vec<Command>,
+    ) -> Vec<Result<Proposed, Refusal>> {
+        let proposed = {
             let mut queue = self.0.lock();
-            let full = queue.waiting.len() >= self.0.limits.waiting_max
-                || (queue.bytes > 0 && queue.bytes + bytes > self.0.limits.waiting_bytes_max);
-            if full {
-                self.0.measures.proposals_failed(1);
-                return Err(Refusal::untouched(Failure::new(
-                    FailureCode::Overloaded,
-                    "as many commands as may wait are waiting; try again later",
-                )));
-            }
-            queue.pending += 1;
-            queue.calls += 1;
-            let number = queue.calls;
-            queue.bytes += bytes;
-            queue.waiting.push_back(Waiting {
-                number,
-                command,
-                bytes,
-                answer: sender,
-            });
+            let mut full = false;
+            let proposed = commands
+                .into_iter()
+                .map(|command| {
+                    let pushed = if full {
+                        None
+                    } else {
+                        queue.push(command, &self.0.limits)
+                    };
+                    full = pushed.is_none();
+                    let (number, answer) = pushed.ok_or_else(|| {
+                        self.0.measures.proposals_failed(1);
+                        Refusal::untouched(Failure::new(
+                            FailureCode::Overloaded,
+                            "as many commands as may wait are waiting; try again later",
+                        ))
+                    })?;
+                    Ok(Proposed {
+                        proposer: self.clone(),
+                        number,
+                        answer,
+                    })
+                })
+                .collect();
             if queue.in_flight == 0 {
                 self.0.gather(&mut queue);
-                (number, None)
             } else {
-                (number, queue.next_batch(&self.0.limits))
+                queue.next_batch(&self.0.limits);
             }
+            proposed
         };
-        if let Some(batch) = batch {
-            self.0.submit(batch);
-        }
-        Ok(Proposed {
-            proposer: self.clone(),
-            number,
-            answer,
-        })
+        self.0.submit_all();
+        proposed
     }
 
     /// Calls that wait or are under way.
@@ -220,6 +231,31 @@ impl Proposed {
 }
 
 impl Queue {
+    /// Puts a call at the end; `None` when as many as may wait do.
+    fn push(
+        &mut self,
+        command: Command,
+        limits: &ProposeLimits,
+    ) -> Option<(u64, oneshot::Receiver<Answer>)> {
+        let bytes = command_bytes(&command);
+        if self.waiting.len() >= limits.waiting_max
+            || (self.bytes > 0 && self.bytes + bytes > limits.waiting_bytes_max)
+        {
+            return None;
+        }
+        let (answer, receiver) = oneshot::channel();
+        self.calls += 1;
+        self.pending += 1;
+        self.bytes += bytes;
+        self.waiting.push_back(Waiting {
+            number: self.calls,
+            command,
+            bytes,
+            answer,
+        });
+        Some((self.calls, receiver))
+    }
+
     /// Where a call waits. Numbers rise along the queue.
     fn place(&self, number: u64) -> Option<usize> {
         self.waiting
@@ -227,8 +263,8 @@ impl Queue {
             .ok()
     }
 
-    /// What is to be proposed now, if anything is.
-    fn next_batch(&mut self, limits: &ProposeLimits) -> Option<Vec<Waiting>> {
+    /// Makes up the entry that is to be proposed now, if one is.
+    fn next_batch(&mut self, limits: &ProposeLimits) {
         // An entry costs every node a message and a sync, however small it is. A further one at
         // the same time must be worth that, or its calls are better off with the next.
         let worth = match self.in_flight {
@@ -236,7 +272,7 @@ impl Queue {
             more => more * limits.pipeline_commands_min,
         };
         if self.in_flight >= limits.in_flight_max || self.waiting.len() < worth {
-            return None;
+            return;
         }
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -257,11 +293,10 @@ impl Queue {
             bytes += next.bytes;
             batch.push(next);
         }
-        if batch.is_empty() {
-            return None;
+        if !batch.is_empty() {
+            self.in_flight += 1;
+            self.outgoing.push_back(batch);
         }
-        self.in_flight += 1;
-        Some(batch)
     }
 }
 
@@ -280,15 +315,33 @@ impl Shared {
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
             tokio::task::yield_now().await;
-            let batch = {
+            {
                 let mut queue = shared.lock();
                 queue.gathering = false;
-                queue.next_batch(&shared.limits)
-            };
-            if let Some(batch) = batch {
-                shared.submit(batch);
+                queue.next_batch(&shared.limits);
             }
+            shared.submit_all();
         });
+    }
+
+    /// Gives Raft what is made up, in the order in which it was.
+    fn submit_all(self: &Arc<Self>) {
+        loop {
+            let batch = {
+                let mut queue = self.lock();
+                if queue.submitting {
+                    return;
+                }
+                let Some(batch) = queue.outgoing.pop_front() else {
+                    return;
+                };
+                queue.submitting = true;
+                batch
+            };
+            // No lock is held: when Raft has stopped, this already ends the entry.
+            self.submit(batch);
+            self.lock().submitting = false;
+        }
     }
 
     fn submit(self: &Arc<Self>, batch: Vec<Waiting>) {
@@ -324,15 +377,13 @@ impl Shared {
     }
 
     fn entry_ended(self: &Arc<Self>, calls: usize) {
-        let batch = {
+        {
             let mut queue = self.lock();
             queue.in_flight -= 1;
             queue.pending -= calls;
-            queue.next_batch(&self.limits)
-        };
-        if let Some(batch) = batch {
-            self.submit(batch);
+            queue.next_batch(&self.limits);
         }
+        self.submit_all();
     }
 }
 

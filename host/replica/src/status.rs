@@ -1,16 +1,17 @@
 //! What a node tells about itself.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use hostd_protocol::{
-    Failure, FailureCode, Health, Member, NodeId, NodeStatus, PluginStatus, Role, hex,
+    ClockInfo, Failure, FailureCode, Health, Member, NodeId, NodeStatus, PluginStatus, RaftInfo,
+    Role, hex,
 };
 use openraft::{ServerState, async_runtime::WatchReceiver};
 
 use crate::{
     network::{Ask, Destination, Tell},
     replica::{ASK_TIMEOUT, Replica, no_quorum},
-    types::Node,
+    types::{Node, term_and_index},
 };
 
 /// A node that has so many committed entries to apply is behind.
@@ -148,6 +149,59 @@ impl Replica {
                 leader: server.current_leader == Some(*id),
             })
             .collect()
+    }
+
+    /// This node's part in Raft. Asks nothing of the thread that applies.
+    pub fn raft_info(&self) -> RaftInfo {
+        let server = self.inner().raft.server_metrics().borrow_watched().clone();
+        let data = self.inner().raft.data_metrics().borrow_watched().clone();
+        let durable = self.inner().progress.durable.borrow().clone();
+        let snapshot = durable.position;
+        let contact = if server.state == ServerState::Leader {
+            Some(Duration::ZERO)
+        } else {
+            self.inner().leader_heard.since()
+        };
+        RaftInfo {
+            id: self.id(),
+            address: self.inner().config.address.clone(),
+            role: self.role(server.state),
+            voter: self.counts(self.id()),
+            leader: self.heard_leader(),
+            term: server.vote.leader_id().term,
+            last_log: data.last_log.as_ref().map_or((0, 0), term_and_index),
+            committed: data
+                .cluster_committed
+                .as_ref()
+                .map_or(0, openraft::LogId::index),
+            applied: self.applied_index(),
+            snapshot: snapshot.map_or((0, 0), |position| (position.term, position.index)),
+            members: self.members(),
+            last_contact_ms: contact.map(|contact| contact.as_millis() as u64),
+        }
+    }
+
+    /// The leader and its address, if this node leads or has heard from it lately. Raft itself goes on to
+    /// name one that died until another is elected.
+    pub fn heard_leader(&self) -> Option<(NodeId, String)> {
+        let leadership = self.leadership();
+        let leadership = leadership.borrow();
+        let lately = || {
+            let since = self.inner().leader_heard.since();
+            since.is_some_and(|since| since < 2 * self.inner().config.timing.election_max)
+        };
+        let leader = leadership.leader.as_ref();
+        leader.filter(|_| leadership.here || lately()).cloned()
+    }
+
+    /// The replicated clock.
+    pub fn clock_info(&self) -> ClockInfo {
+        let view = self.views().latest();
+        ClockInfo {
+            founded: view.founded(),
+            last: view.time(),
+            wall: (self.inner().clock)(),
+        }
     }
 
     fn role(&self, state: ServerState) -> Role {

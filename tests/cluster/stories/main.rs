@@ -35,6 +35,8 @@ mod live_plugins;
 mod membership;
 mod partitions;
 mod recover;
+mod resp_commands;
+mod resp_front;
 mod restarts;
 mod retries;
 mod snapshots;

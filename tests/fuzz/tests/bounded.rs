@@ -61,6 +61,8 @@ tests! {
     entries
     peers
     frames
+    resp
+    sniff
     log_record
     certificate
     arguments

@@ -13,7 +13,7 @@ use steps::{STEPS, Step};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these steps, in this order: fmt, boundaries, deny, plugins, build, unit, cluster,
-    /// nemesis, sim, demo, clippy, doc
+    /// conformance, nemesis, sim, demo, clippy, doc
     steps: Vec<String>,
     /// Stop at the first step that fails
     #[arg(long)]

@@ -59,6 +59,11 @@ pub(crate) const STEPS: &[Step] = &[
         run: cluster,
     },
     Step {
+        name: "conformance",
+        what: "other people's clients, and golden exchanges, against real nodes",
+        run: conformance,
+    },
+    Step {
         name: "nemesis",
         what: "real processes under injected faults, for a fixed time",
         run: nemesis,
@@ -135,6 +140,8 @@ fn unit() -> Result<Outcome> {
         "--exclude",
         "cluster-tests",
         "--exclude",
+        "conformance-tests",
+        "--exclude",
         build::SIMULATION,
         "--exclude",
         "hostd-nemesis",
@@ -154,6 +161,21 @@ fn cluster() -> Result<Outcome> {
     ];
     let mut command = run::cargo(&["test", "--release"]);
     passed(run(command.args(choice).args(["--", "--test-threads=2"])))
+}
+
+/// One at a time: a client's three nodes and its own build are enough. Chosen by name as the stories are.
+fn conformance() -> Result<Outcome> {
+    let choice = [
+        "--workspace",
+        "--exclude",
+        build::SIMULATION,
+        "--test",
+        "clients",
+        "--test",
+        "exchanges",
+    ];
+    let mut command = run::cargo(&["test", "--release"]);
+    passed(run(command.args(choice).args(["--", "--test-threads=1"])))
 }
 
 /// Its unit tests, then the nemesis itself, with what it prints. Chosen by name as the stories

@@ -184,6 +184,13 @@ pub enum Ask {
         /// When the asker stops waiting.
         within: Duration,
     },
+    /// The leader: propose these commands, to be logged in this order.
+    Writes {
+        /// The commands.
+        commands: Vec<Command>,
+        /// When the asker stops waiting.
+        within: Duration,
+    },
 }
 
 /// A node that wants to become a member.
@@ -221,6 +228,8 @@ pub enum Tell {
     Passed,
     /// The same: some row cannot be read, or fails its checksum.
     Damaged(String),
+    /// To several writes: what each came to.
+    Outcomes(Vec<Result<Outcome, Refusal>>),
 }
 
 /// Why there is no [`Tell`].

@@ -147,9 +147,11 @@ impl PeerService {
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<TypeConfig>, String> {
         let raft = &self.0.raft;
-        raft.append_entries(request)
-            .await
-            .map_err(|error| error.to_string())
+        let answered = raft.append_entries(request).await;
+        if let (Ok(_), Some(replica)) = (&answered, self.0.replica.upgrade()) {
+            replica.leader_heard.now();
+        }
+        answered.map_err(|error| error.to_string())
     }
 
     /// A heartbeat, a vote or a transfer.

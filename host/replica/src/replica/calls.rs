@@ -14,15 +14,15 @@ use super::{Leadership, Replica, quarantined};
 use crate::{
     membership,
     network::{Ask, Destination, Refusal, Tell},
-    propose::{not_leader, stopped},
+    propose::{Proposed, not_leader, stopped},
     room, timekeeper,
     types::Node,
 };
 
 /// Between two attempts at what needs a leader, unless the leader changes.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
+pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
 /// The least time that an attempt must have.
-const ATTEMPT_MIN: Duration = Duration::from_millis(50);
+pub(super) const ATTEMPT_MIN: Duration = Duration::from_millis(50);
 
 /// How often a call that is under way looks whether the leader still has its majority.
 const LEASE_LOOK: Duration = Duration::from_millis(250);
@@ -71,7 +71,16 @@ impl Replica {
         if self.inner.shortage.is_on() {
             return Err(Refusal::untouched(room::no_space(self)));
         }
-        let mut proposed = self.inner.proposer.propose(command)?;
+        let proposed = self.inner.proposer.propose(command)?;
+        self.settle(proposed, deadline).await
+    }
+
+    /// Waits for what a proposed call comes to, as long as that makes sense.
+    pub(super) async fn settle(
+        &self,
+        mut proposed: Proposed,
+        deadline: Instant,
+    ) -> Result<Outcome, Refusal> {
         loop {
             let look = deadline.min(Instant::now() + LEASE_LOOK);
             if let Ok(answer) = timeout_at(look, proposed.answer()).await {
@@ -293,7 +302,7 @@ impl Replica {
         failure
     }
 
-    fn route(&self) -> Route {
+    pub(super) fn route(&self) -> Route {
         let server = self.inner.raft.server_metrics();
         let server = server.borrow_watched();
         if server.state == ServerState::Leader {
@@ -336,7 +345,7 @@ impl Replica {
             })
     }
 
-    async fn ask_leader(
+    pub(super) async fn ask_leader(
         &self,
         leader: Leader,
         ask: Ask,
@@ -366,14 +375,14 @@ impl Replica {
 }
 
 /// Another node that leads.
-struct Leader {
+pub(super) struct Leader {
     id: NodeId,
     node: Node,
     term: u64,
 }
 
 /// Where a leader's work is done.
-enum Route {
+pub(super) enum Route {
     Here,
     To(Leader),
     Nowhere(Failure),
@@ -390,7 +399,7 @@ pub(crate) fn no_quorum() -> Failure {
     )
 }
 
-fn misunderstood() -> Refusal {
+pub(super) fn misunderstood() -> Refusal {
     Refusal::unknown(Failure::new(
         FailureCode::Fault,
         "the other node gave an answer to another question",

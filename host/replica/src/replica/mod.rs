@@ -3,6 +3,7 @@
 mod calls;
 mod leadership;
 mod open;
+mod order;
 mod serve;
 
 use std::{
@@ -23,6 +24,7 @@ pub use self::open::OpenError;
 use crate::{
     apply::{ApplyHandle, Progress},
     config::{Clock, ReplicaConfig},
+    heard::Heard,
     log_store::LogStore,
     log_writer::LogWriter,
     measure::Measures,
@@ -91,6 +93,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) apply: Arc<ApplyHandle>,
     asks: Box<dyn Asks>,
     last_checkpoint: Mutex<LastCheckpoint>,
+    pub(crate) leader_heard: Heard,
     fault: watch::Sender<Option<String>>,
     leadership: watch::Sender<Leadership>,
     tasks: Mutex<JoinSet<()>>,

@@ -46,6 +46,10 @@ impl Replica {
                 .write_here(*command, until(within))
                 .await
                 .map(Tell::Outcome),
+            Ask::Writes { commands, within } => {
+                let outcomes = self.write_in_order_here(commands, until(within)).await;
+                Ok(Tell::Outcomes(outcomes))
+            }
             Ask::ReadIndex => {
                 let deadline = Instant::now() + self.inner.config.timing.election_max * 2;
                 self.read_index_once(deadline).await.map(Tell::ReadIndex)

@@ -4,6 +4,7 @@ mod diverge;
 pub(crate) mod http;
 pub(crate) mod http2;
 mod load;
+mod resp;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -15,6 +16,7 @@ use hostd_client::{Client, Credentials};
 
 pub(crate) use diverge::{make_wrong, set};
 pub(crate) use load::Load;
+pub(crate) use resp::{Resp, command};
 
 /// Plugins that every story's nodes have.
 const PLUGINS: [&str; 2] = ["ticket", "kv"];

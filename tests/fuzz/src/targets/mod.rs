@@ -10,8 +10,10 @@ mod guest_memory;
 mod log_record;
 mod peers;
 mod protocol;
+mod resp;
 mod script;
 mod snapshot;
+mod sniff;
 mod upload;
 mod values;
 
@@ -40,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     entries::TARGET,
     peers::TARGET,
     frames::TARGET,
+    resp::TARGET,
+    sniff::TARGET,
     log_record::TARGET,
     certificate::TARGET,
     arguments::TARGET,

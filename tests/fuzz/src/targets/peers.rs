@@ -102,11 +102,15 @@ fn seeds() -> Vec<Vec<u8>> {
             },
             within: std::time::Duration::from_secs(1),
         },
+        Ask::Writes {
+            commands: vec![Command::Wake, Command::Work],
+            within: std::time::Duration::from_secs(1),
+        },
     ];
     let outcome: Outcome = Ok(Reply::Array(vec![Reply::Nil, Reply::Integer(3)]));
-    let tells: [Result<Tell, Refusal>; 8] = [
+    let tells: [Result<Tell, Refusal>; 9] = [
         Ok(Tell::Status(Box::new(super::protocol::status()))),
-        Ok(Tell::Outcome(outcome)),
+        Ok(Tell::Outcome(outcome.clone())),
         Ok(Tell::ReadIndex(7)),
         Ok(Tell::Done),
         Ok(Tell::Damaged("row 07".into())),
@@ -131,6 +135,13 @@ fn seeds() -> Vec<Vec<u8>> {
             FailureCode::Timeout,
             "too late",
         ))),
+        Ok(Tell::Outcomes(vec![
+            Ok(outcome),
+            Err(Refusal::untouched(Failure::new(
+                FailureCode::NoLeader,
+                "none",
+            ))),
+        ])),
     ];
     let membership = Membership::new_with_defaults(vec![[1, 2].into()], [1, 2, 3]);
     let entries: Vec<LogEntry> = [

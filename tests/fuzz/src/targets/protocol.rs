@@ -2,10 +2,10 @@
 
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{
-    Access, Argument, ArgumentKind, ArgumentType, Call, CallError, CommandDescription, Consistency,
-    EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus, Once,
-    PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response, Role,
-    SnapshotRequest,
+    Access, Argument, ArgumentKind, ArgumentType, Call, CallError, ClockInfo, CommandDescription,
+    Consistency, EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus,
+    Once, PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response,
+    Role, SnapshotRequest,
 };
 
 use super::{Target, decoded_as, round_trip, seed};
@@ -106,6 +106,9 @@ fn seeds() -> Vec<Vec<u8>> {
             to: 9,
         }),
         Request::Metrics,
+        Request::Barrier { timeout_ms: 7 },
+        Request::Raft,
+        Request::Clock,
     ];
     let replies = [
         Reply::Nil,
@@ -135,6 +138,11 @@ fn seeds() -> Vec<Vec<u8>> {
         },
         Response::Writes,
         Response::Metrics("# EOF\n".into()),
+        Response::Clock(ClockInfo {
+            founded: Some(1),
+            last: 2,
+            wall: 3,
+        }),
     ];
     let errors: [CallError; 2] = [
         Rejection::new(RejectionCode::Rejected("NOPE".into()), "as asked").into(),
