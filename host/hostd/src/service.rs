@@ -10,7 +10,7 @@ use hostd_machine::{Budget, Fault, RULES_POLICY, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
     Access, Call, CallError, Command, CommandDescription, Consistency, Failure, FailureCode,
-    Outcome, PluginChange, Policy, PolicyChange, Rejection, RejectionCode, Reply, Request,
+    Health, Outcome, PluginChange, Policy, PolicyChange, Rejection, RejectionCode, Reply, Request,
     Response,
 };
 use hostd_replica::Replica;
@@ -46,6 +46,8 @@ pub(crate) struct Service {
     pub(crate) views: Views,
     open_reads: bool,
     redirect: Option<Redirect>,
+    /// Since its start this node was once as far as the leader.
+    caught_up: Arc<AtomicBool>,
     /// Under which others know this node.
     host_name: Option<Arc<str>>,
     doorkeeper: Doorkeeper,
@@ -68,6 +70,7 @@ impl Service {
             replica,
             views,
             open_reads: config.open_reads,
+            caught_up: Arc::default(),
             host_name: config
                 .advertise
                 .as_deref()
@@ -157,8 +160,8 @@ impl Service {
         call: Call,
         deadline: Instant,
     ) -> Result<Found, CallError> {
-        if call.consistency == Consistency::Linearizable && !self.open_reads {
-            self.replica.read_barrier(deadline).await?;
+        if call.consistency == Consistency::Linearizable {
+            self.freshen(deadline).await?;
         }
         let Some(sink) = &self.reads else {
             return self.query(principal, call, deadline).await;
@@ -166,6 +169,22 @@ impl Service {
         let found = self.query(principal, call.clone(), deadline).await?;
         sink(principal, &call, &found.outcome, found.fuel);
         Ok(found)
+    }
+
+    /// Waits until this node has applied what a read must see; with open reads, only until it knows that
+    /// it is no more behind than a working follower.
+    async fn freshen(&self, deadline: Instant) -> Result<(), Failure> {
+        if !self.open_reads || !self.caught_up.load(Ordering::Relaxed) {
+            // Since its start it may not have heard of what was written meanwhile.
+            self.replica.read_barrier(deadline).await?;
+            self.caught_up.store(true, Ordering::Relaxed);
+        } else if self.replica.health() == Health::Lagging {
+            return Err(Failure::new(
+                FailureCode::NoLeader,
+                "this node is behind the leader and catches up; ask another, or again in a moment",
+            ));
+        }
+        Ok(())
     }
 
     /// Runs a command through the log. While the plugin's state is being migrated, it waits for its

@@ -33,6 +33,7 @@ mod kills;
 mod large_migrations;
 mod live_plugins;
 mod membership;
+mod open_reads;
 mod partitions;
 mod recover;
 mod resp_commands;
