@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use cluster_tests::{Cluster, PATIENCE, wait_for};
 use serde_json::Value;
 
-use crate::support::story;
+use crate::support::{http, story};
 
 /// A command of somebody's, at one node.
 fn as_at(cluster: &Cluster, id: u64, who: &str, words: &[&str]) -> Result<cluster_tests::Answer> {
@@ -210,6 +210,49 @@ fn a_node_needs_a_rule_once_there_are_rules_about_nodes() {
         hostctl.ok(["policy", "allow", "node-3", "peer"])?;
         cluster.restart(3)?;
         cluster.wait_voters(3)?;
+        Ok(())
+    });
+}
+
+/// Over HTTP, a user is who has its secret; an admin changes rules there too.
+#[test]
+fn users_prove_who_they_are_over_http() {
+    story(1, |cluster| {
+        let hostctl = cluster.hostctl();
+        let address = cluster.address(1)?;
+        let secret = |name: &str| -> Result<String> {
+            Ok(format!("Bearer {}", hostctl.ok(["user", "add", name])?))
+        };
+        let (alice, boss) = (secret("alice")?, secret("boss")?);
+        let ask = |who: &str, method: &str, path: &str, body: &str| {
+            let headers = [("Authorization", who), ("Content-Type", "application/json")];
+            http::ask(&address, method, path, &headers, body.as_bytes())
+        };
+        hostctl.ok(["policy", "allow", "boss", "admin"])?;
+        let allow = r#"{"allow": ["alice write /app"]}"#;
+        let changed = ask(&boss, "POST", "/v1/policy", allow)?;
+        ensure!(changed.status == 200, "{changed:?}");
+        ensure!(changed.json()?["changed"][0] == "alice write /app");
+        let denied = ask(&alice, "POST", "/v1/policy", allow)?;
+        ensure!(denied.status == 403, "{denied:?}");
+
+        let set = |who: &str, key: &str| {
+            let body = format!(r#"["{key}", "1"]"#);
+            Ok::<_, anyhow::Error>(ask(who, "POST", "/v1/call/kv/set", &body)?.status)
+        };
+        ensure!(set(&alice, "/app/x")? == 200);
+        ensure!(set(&alice, "/apple")? == 403);
+        ensure!(set("Bearer nobody's", "/app/x")? == 401);
+        // There are rules, and none is about who proves nothing.
+        let nobody = http::call(&address, "kv/set", r#"["/app/x", "1"]"#)?;
+        ensure!(nobody.status == 401, "{nobody:?}");
+        hostctl.ok(["user", "remove", "alice"])?;
+        ensure!(set(&alice, "/app/x")? == 401);
+        let odd = ask(&boss, "POST", "/v1/policy", r#"{"allow": ["alice fly"]}"#)?;
+        ensure!(
+            odd.status == 400 && odd.text().contains("read PATH"),
+            "{odd:?}"
+        );
         Ok(())
     });
 }

@@ -21,6 +21,7 @@ mod members;
 mod metrics;
 mod openapi;
 mod parse;
+mod policy;
 mod refused;
 mod router;
 

@@ -12,7 +12,7 @@ use hyper::{Method, StatusCode};
 use super::admit::admit;
 use super::identity::identify;
 use super::refused::Refused;
-use super::{calls, cluster, dashboard, health, keys, members, metrics, openapi};
+use super::{calls, cluster, dashboard, health, keys, members, metrics, openapi, policy};
 use crate::Service;
 use crate::gateway::Shared;
 
@@ -25,6 +25,10 @@ pub(super) fn router<S: Service>(shared: Arc<Shared<S>>) -> Router {
         )
         .route("/v1/commands", get(cluster::commands::<S>))
         .route("/v1/plugins", get(cluster::plugins::<S>))
+        .route(
+            "/v1/policy",
+            get(policy::show::<S>).post(policy::change::<S>),
+        )
         .route("/v1/status", get(cluster::status::<S>))
         .route(
             "/keys/{*key}",
