@@ -45,7 +45,6 @@ mod verify;
 
 pub use backup::{
     Checked, Restoration, SnapshotError, SnapshotFile, SnapshotHeader, finish_restore, restore,
-    restore_into,
 };
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
