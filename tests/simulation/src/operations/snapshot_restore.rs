@@ -23,9 +23,7 @@ impl Fault for Restore {
             // There is something to restore the next time.
             return super::Save.begin(world, chance, 0);
         };
-        world
-            .trace
-            .say(&format!("restoring {}", saved.file.display()));
+        world.trace.say("the last snapshot is restored");
         if let Err(text) = compare(world, &saved, chance) {
             world.fail(Violation::new("snapshots", text));
         }
