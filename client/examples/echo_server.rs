@@ -53,7 +53,8 @@ impl Service for Echo {
             | Request::Snapshot(_)
             | Request::Barrier { .. }
             | Request::Raft
-            | Request::Clock => {
+            | Request::Clock
+            | Request::Token(_) => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }

@@ -7,7 +7,8 @@ use hostd_protocol::codec::FRAME_BYTES_MAX;
 use hostd_protocol::{
     Access, Call, CallError, Consistency, DryRun, Limits, LogPage, Member, MemberChange,
     NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Policy, PolicyChange, Rejection,
-    RejectionCode, Reply, Request, Response, UPLOAD_CHUNK_BYTES, Verified,
+    RejectionCode, Reply, Request, Response, TokenChange, TokenInfo, TokenRequest,
+    UPLOAD_CHUNK_BYTES, Verified,
 };
 use hostd_quic::Ended;
 use serde_bytes::ByteBuf;
@@ -277,6 +278,26 @@ impl Client {
                     _ => None,
                 })
                 .collect()),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// Changes the join tokens.
+    pub async fn change_tokens(&self, change: TokenChange) -> Result<(), CallError> {
+        let request = Request::Token(TokenRequest::Change(change));
+        match self.ask(request, Plan::CHANGE).await? {
+            Response::Done => Ok(()),
+            _ => Err(failure::unexpected()),
+        }
+    }
+
+    /// The join tokens that are of use, by id.
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, CallError> {
+        match self
+            .ask(Request::Token(TokenRequest::List), Plan::READ)
+            .await?
+        {
+            Response::Tokens(tokens) => Ok(tokens),
             _ => Err(failure::unexpected()),
         }
     }

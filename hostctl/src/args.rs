@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use crate::{bench, call, commands, log, member, pki, plugin, policy, snapshot, user};
+use crate::{bench, call, commands, log, member, pki, plugin, policy, snapshot, token, user};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -197,6 +197,9 @@ Examples:
         /// The shell
         shell: Shell,
     },
+    /// Make, list and revoke join tokens
+    #[command(subcommand)]
+    Token(token::Command),
     /// Take, list, fetch, check and restore snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Command),

@@ -23,6 +23,7 @@ mod reply;
 mod snapshot;
 mod status;
 mod template;
+mod token;
 mod user;
 mod verify;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Log(command) => log::run(&global, command),
         Command::Plugin(command) => plugin::run(&global, command),
         Command::Completion { shell } => completion::run(shell),
+        Command::Token(command) => run_here(token::run(&global, command)),
         Command::Snapshot(command) => run_here(snapshot::run(&global, command)),
         Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hostd_protocol::{
-    Access, Call, CallError, CommandDescription, NodeId, Reply, Request, Response,
+    Access, Call, CallError, CommandDescription, EnrollRequest, Enrolled, Failure, FailureCode,
+    NodeId, Reply, Request, Response,
 };
 
 use crate::answer;
@@ -104,6 +105,20 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// Where a call of this kind is to be made instead, for clients that can be sent elsewhere.
     fn elsewhere(&self, _access: Access) -> Option<Elsewhere> {
         None
+    }
+
+    /// Gives a new node its certificate, if its token counts. Asked by whoever can connect.
+    fn enroll(
+        &self,
+        _from: SocketAddr,
+        _request: EnrollRequest,
+    ) -> impl Future<Output = Result<Enrolled, Failure>> + Send {
+        async {
+            Err(Failure::new(
+                FailureCode::Unsupported,
+                "nobody is taken in here",
+            ))
+        }
     }
 
     /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over

@@ -95,7 +95,8 @@ pub(crate) fn permit(policy: &Policy, identity: &str, request: &Request) -> Resu
         | Request::Verify { .. }
         | Request::Policy
         | Request::ChangePolicy { .. }
-        | Request::Snapshot(_) => Action::Administer,
+        | Request::Snapshot(_)
+        | Request::Token(_) => Action::Administer,
     };
     permit_action(policy, identity, action)
 }

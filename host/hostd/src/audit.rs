@@ -14,7 +14,8 @@ use std::time::SystemTime;
 
 use hostd_gateway::Caller;
 use hostd_protocol::{
-    CallError, MemberChange, PluginChange, PolicyChange, Request, Rule, SnapshotRequest, hex,
+    CallError, MemberChange, PluginChange, PolicyChange, Request, Rule, SnapshotRequest,
+    TokenChange, TokenRequest, hex,
 };
 use serde::Serialize;
 
@@ -122,6 +123,12 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         Request::DryRun { .. } => "plugin upgrade --dry-run".into(),
         Request::Verify { .. } => "verify".into(),
         Request::Policy => "policy show".into(),
+        Request::Token(TokenRequest::List) => "token list".into(),
+        Request::Token(TokenRequest::Change(change)) => match change {
+            TokenChange::Create { id, .. } => format!("token create {id}"),
+            TokenChange::Revoke { id } => format!("token revoke {id}"),
+            TokenChange::Use { .. } => "token use".into(),
+        },
         Request::Snapshot(SnapshotRequest::Now { .. }) => "snapshot now".into(),
         Request::Snapshot(SnapshotRequest::List) => "snapshot list".into(),
         Request::Snapshot(SnapshotRequest::Read { .. }) => "snapshot read".into(),

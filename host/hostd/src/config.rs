@@ -36,6 +36,8 @@ pub struct Config {
     pub restore: Option<PathBuf>,
     /// With data that cannot be used: set it aside, and learn everything anew from the others.
     pub recover: bool,
+    /// A join token, for a node that has no certificate.
+    pub token: Option<Secret>,
     /// The password of RESP and HTTP clients who are called [`DEFAULT_IDENTITY`].
     pub auth: Option<Secret>,
     /// What RESP and HTTP ask of a connection.
@@ -64,6 +66,7 @@ impl Config {
             open_reads: false,
             restore: None,
             recover: false,
+            token: None,
             auth: None,
             policy: Vec::new(),
             require: Require::Nothing,
@@ -103,6 +106,13 @@ impl Secret {
     pub fn is(&self, other: &str) -> bool {
         // Digests have one length, and which bytes of them differ says nothing of the secret.
         blake3::hash(self.0.as_bytes()) == blake3::hash(other.as_bytes())
+    }
+}
+
+impl Secret {
+    /// The secret itself, for whoever it is for.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
     }
 }
 

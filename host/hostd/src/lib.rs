@@ -11,6 +11,7 @@ mod audit;
 mod config;
 mod data_dir;
 pub mod dev;
+mod enroll;
 mod ground;
 mod health;
 pub mod logging;

@@ -20,7 +20,7 @@ use crate::ground::{self, Ground};
 use crate::plugins::PluginFile;
 use crate::reload::Reload;
 use crate::service::{ReadSink, Service};
-use crate::{plugins, policy, recover, replication, restore};
+use crate::{enroll, plugins, policy, recover, replication, restore};
 
 /// How long a stopping node waits for another to take over, and for its clients' requests.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -156,6 +156,7 @@ impl Node {
             None => engine,
         });
         let files = plugins::load(&engine, &config.plugins)?;
+        enroll::enroll(&config).await?;
         let credentials = ground::credentials(&config)?;
         let data = DataDir::open(&config.data, config.node_id)?;
         let doors = Doors::bind(config.listen, &credentials, config.require).await?;

@@ -82,6 +82,15 @@ pub struct Options {
     #[arg(long, value_name = "FILE", env = "HOSTD_KEY", requires = "ca")]
     pub key: Option<PathBuf>,
 
+    /// With --join and an empty --pki: a join token, for this node's certificate (hostctl token create)
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "HOSTD_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
+
     /// Acknowledge before the disk has it: a power failure may lose acknowledged writes
     #[arg(long, env = "HOSTD_NO_SYNC")]
     #[serde(default)]
@@ -233,6 +242,7 @@ impl Options {
             ca: self.ca.or(file.ca),
             cert: self.cert.or(file.cert),
             key: self.key.or(file.key),
+            token: self.token.or(file.token),
             no_sync: self.no_sync || file.no_sync,
             open_reads: self.open_reads || file.open_reads,
             config: self.config,
@@ -334,6 +344,7 @@ impl Options {
                 Some(path) => crate::policy::read(&path)?,
                 None => Vec::new(),
             },
+            token: self.token.map(Secret::from),
             auth: self.auth.map(secret).transpose()?,
             require: match self.require {
                 None => Require::Nothing,

@@ -9,9 +9,9 @@ use hostd_gateway::{Caller, Check, Elsewhere};
 use hostd_machine::{Budget, Fault, RULES_POLICY, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
-    Access, Call, CallError, Command, CommandDescription, Consistency, Failure, FailureCode,
-    Health, Outcome, PluginChange, Policy, PolicyChange, Rejection, RejectionCode, Reply, Request,
-    Response,
+    Access, Call, CallError, Command, CommandDescription, Consistency, EnrollRequest, Enrolled,
+    Failure, FailureCode, Health, Outcome, PluginChange, Policy, PolicyChange, Rejection, RejectionCode,
+    Reply, Request, Response, TokenChange, TokenRequest,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::access::{Doorkeeper, permit, permit_monitor};
 use crate::audit::{self, AuditLog};
 use crate::config::{Config, Redirect};
+use crate::enroll::{Desk, check_rules};
 use crate::health;
 use crate::metrics::{self, Calls};
 
@@ -51,6 +52,7 @@ pub(crate) struct Service {
     /// Under which others know this node.
     host_name: Option<Arc<str>>,
     doorkeeper: Doorkeeper,
+    desk: Desk,
     pub(crate) audit: AuditLog,
     /// Whether clients are served already.
     open: Arc<AtomicBool>,
@@ -66,6 +68,7 @@ pub(crate) type ReadSink = Arc<dyn Fn(&str, &Call, &Outcome, u64) + Send + Sync>
 impl Service {
     pub(crate) fn new(replica: Replica, config: &Config, audit: AuditLog) -> Self {
         let views = replica.views();
+        let desk = Desk::open(&replica, config);
         Self {
             replica,
             views,
@@ -76,6 +79,7 @@ impl Service {
                 .as_deref()
                 .and_then(|address| Some(address.rsplit_once(':')?.0.into())),
             doorkeeper: Doorkeeper::new(config),
+            desk,
             audit,
             open: Arc::new(AtomicBool::new(config.policy.is_empty())),
             redirect: config.redirect,
@@ -272,6 +276,35 @@ impl Service {
         Ok(self.replica.write(command, deadline).await??)
     }
 
+    async fn tokens(&self, principal: &str, request: TokenRequest) -> Result<Response, CallError> {
+        let deadline = Instant::now() + TIMEOUT_MAX / 6;
+        check_rules(&self.replica)?;
+        match request {
+            // A use is a node's, which has seen what proves the token.
+            TokenRequest::Change(TokenChange::Use { .. }) => Err(failure(
+                FailureCode::InvalidArgument,
+                "a token is used by `hostd --token`",
+            )),
+            TokenRequest::Change(change) => {
+                let principal = principal.to_owned();
+                let command = Command::Token { principal, change };
+                self.replica.write(command, deadline).await??;
+                Ok(Response::Done)
+            }
+            TokenRequest::List => {
+                self.replica.read_barrier(deadline).await?;
+                let tokens = self.views.latest().tokens().map_err(|fault| {
+                    tracing::error!(%fault, "the tokens cannot be read");
+                    failure(
+                        FailureCode::Fault,
+                        "this node cannot read its state; ask another",
+                    )
+                })?;
+                Ok(Response::Tokens(tokens))
+            }
+        }
+    }
+
     /// What can never be activated must not take an upload's place until that is abandoned. If this
     /// fails, that is what happens.
     async fn discard(&self, principal: &str, digest: [u8; 32], deadline: Instant) {
@@ -462,6 +495,7 @@ impl Service {
                     .await
                     .map(Response::Reply)
             }
+            Request::Token(request) => self.tokens(principal, request).await,
             Request::Snapshot(request) => crate::snapshots::answer(&self.replica, request).await,
             Request::Member(change) => {
                 self.replica
@@ -500,6 +534,19 @@ impl hostd_gateway::Service for Service {
             }
             _ => {}
         }
+        answer
+    }
+
+    async fn enroll(&self, from: SocketAddr, request: EnrollRequest) -> Result<Enrolled, Failure> {
+        let what = format!("certificate for node {}", request.node);
+        let caller = Caller {
+            identity: "join token".into(),
+            from,
+        };
+        let answer = self.desk.answer(request).await;
+        let refused = answer.as_ref().err().cloned().map(CallError::from);
+        self.audit
+            .note(&caller, &what, refused.as_ref().map_or(Ok(()), Err));
         answer
     }
 

@@ -237,6 +237,7 @@ impl Machine {
             Command::Policy { principal, change } => {
                 Ok(self.change_policy(moment, &principal, change))
             }
+            Command::Token { principal, change } => self.change_tokens(moment, &principal, change),
         }
     }
 

@@ -7,7 +7,8 @@ use hostd_protocol::NodeId;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
@@ -128,6 +129,10 @@ impl Authority {
         &self.cluster
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
@@ -201,9 +206,23 @@ impl Authority {
             });
         }
         let key = KeyPair::generate()?;
+        let parameters = match subject {
+            Subject::Node(id) => {
+                self.node_parameters(*id, &names_in(&certificate_path).and(names))?
+            }
+            Subject::Client(_) => self.parameters(&stem)?,
+        };
+        let certificate = parameters.signed_by(&key, &self.issuer)?;
+        files::write(&key_path, &key.serialize_pem(), KEY_MODE)?;
+        files::write(&certificate_path, &certificate.pem(), CERTIFICATE_MODE)?;
+        Ok(certificate_path)
+    }
+
+    /// What every certificate has that this authority issues.
+    fn parameters(&self, common_name: &str) -> Result<CertificateParams, PkiError> {
         let now = OffsetDateTime::now_utc();
         let mut parameters = CertificateParams::default();
-        parameters.distinguished_name = distinguished_name(&stem);
+        parameters.distinguished_name = distinguished_name(common_name);
         parameters.serial_number = Some(random_serial()?);
         parameters.not_before = now - BACKDATED;
         parameters.not_after = (now + Duration::days(LEAF_VALIDITY_DAYS)).min(self.not_after);
@@ -211,26 +230,40 @@ impl Authority {
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        if let Subject::Node(id) = subject {
-            parameters
-                .extended_key_usages
-                .push(ExtendedKeyUsagePurpose::ServerAuth);
-            let uri = Identity::Node {
-                cluster: self.cluster.clone(),
-                id: *id,
-            }
-            .to_string();
-            let kept = names_in(&certificate_path);
-            let names = ServerNames::local().and(&kept).and(names);
-            parameters.subject_alt_names = names.alternative_names()?;
-            parameters
-                .subject_alt_names
-                .push(SanType::URI(Ia5String::try_from(uri)?));
+        Ok(parameters)
+    }
+
+    /// And a node's: it serves too, and has names.
+    fn node_parameters(
+        &self,
+        id: NodeId,
+        names: &ServerNames,
+    ) -> Result<CertificateParams, PkiError> {
+        let mut parameters = self.parameters(&Subject::Node(id).stem()?)?;
+        parameters
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ServerAuth);
+        let uri = Identity::Node {
+            cluster: self.cluster.clone(),
+            id,
         }
-        let certificate = parameters.signed_by(&key, &self.issuer)?;
-        files::write(&key_path, &key.serialize_pem(), KEY_MODE)?;
-        files::write(&certificate_path, &certificate.pem(), CERTIFICATE_MODE)?;
-        Ok(certificate_path)
+        .to_string();
+        parameters.subject_alt_names = ServerNames::local().and(names).alternative_names()?;
+        parameters
+            .subject_alt_names
+            .push(SanType::URI(Ia5String::try_from(uri)?));
+        Ok(parameters)
+    }
+
+    /// A node's certificate for somebody's key, PEM. Nothing is written.
+    pub(crate) fn sign_node(
+        &self,
+        id: NodeId,
+        names: &ServerNames,
+        key: &impl PublicKeyData,
+    ) -> Result<String, PkiError> {
+        let parameters = self.node_parameters(id, names)?;
+        Ok(parameters.signed_by(key, &self.issuer)?.pem())
     }
 
     /// Issues what is missing, about to expire, without one of the names, or of another authority. Under the directory's
@@ -343,7 +376,7 @@ fn distinguished_name(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn random<const BYTES: usize>() -> Result<[u8; BYTES], PkiError> {
+pub(crate) fn random<const BYTES: usize>() -> Result<[u8; BYTES], PkiError> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|error| {
         PkiError::Tls(format!(

@@ -26,6 +26,8 @@ pub struct Credentials {
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) certified: Arc<CertifiedKey>,
+    /// What `roots` was made of.
+    pub(crate) authorities: Arc<Vec<CertificateDer<'static>>>,
     identity: Identity,
     names: ServerNames,
     cluster: Option<String>,
@@ -51,8 +53,8 @@ impl Credentials {
 
         let mut roots = RootCertStore::empty();
         let mut cluster = None;
-        for authority in authorities {
-            let (_, parsed) = X509Certificate::from_der(&authority)
+        for authority in &authorities {
+            let (_, parsed) = X509Certificate::from_der(authority)
                 .map_err(|error| PkiError::malformed(ca, error))?;
             cluster = cluster.or_else(|| cluster_of_authority(&parsed));
             roots
@@ -90,6 +92,7 @@ impl Credentials {
         Ok(Self {
             provider,
             roots: Arc::new(roots),
+            authorities: Arc::new(authorities),
             certified: Arc::new(certified),
             identity,
             names: ServerNames::of_certificate(&parsed),

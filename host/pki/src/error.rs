@@ -121,6 +121,14 @@ pub enum PkiError {
         /// The arguments of `hostctl pki issue` that replace the first.
         issue: String,
     },
+    /// What is no join token.
+    #[error("this is no join token; `hostctl token create` prints one")]
+    NotAToken,
+    /// A token names one authority.
+    #[error(
+        "the CA file holds several authorities, and a token names one: end the rotation first with `hostctl pki rotate --finish`"
+    )]
+    SeveralAuthorities,
     /// The TLS library refused the certificates.
     #[error("the certificates cannot be used for TLS: {0}")]
     Tls(String),

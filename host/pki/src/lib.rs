@@ -41,6 +41,7 @@
 mod authority;
 mod credentials;
 mod current;
+mod enroll;
 mod error;
 mod files;
 mod identity;
@@ -53,6 +54,7 @@ mod verifier;
 pub use authority::{Authority, Existing, Subject, node_stem, provision};
 pub use credentials::Credentials;
 pub use current::CurrentCredentials;
+pub use enroll::{Enrollment, JoinToken, proof_digest};
 pub use error::PkiError;
 pub use files::{CA_FILE, CA_KEY_FILE, certificate_file, key_file};
 pub use identity::Identity;

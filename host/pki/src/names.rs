@@ -83,6 +83,12 @@ impl ServerNames {
         names
     }
 
+    /// All of them, as text.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = String> {
+        let addresses = self.addresses.iter().map(IpAddr::to_string);
+        self.dns.iter().cloned().chain(addresses)
+    }
+
     pub(crate) fn alternative_names(&self) -> Result<Vec<SanType>, PkiError> {
         let mut names = Vec::new();
         for name in &self.dns {
@@ -95,8 +101,7 @@ impl ServerNames {
 
 impl std::fmt::Display for ServerNames {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let addresses = self.addresses.iter().map(IpAddr::to_string);
-        let all: Vec<String> = self.dns.iter().cloned().chain(addresses).collect();
+        let all: Vec<String> = self.hosts().collect();
         formatter.write_str(&all.join(", "))
     }
 }

@@ -86,11 +86,13 @@ pub enum Bug {
     PolicyAtTheDoor,
     /// A rule for a path covers every key that begins with it.
     PrefixRules,
+    /// A cluster that is restored begins with another clock.
+    RestoreForgetsTime,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 38] = [
+    pub const ALL: [(Bug, &'static str); 39] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -127,6 +129,7 @@ impl Bug {
         (Bug::OwnRules, "own-rules"),
         (Bug::RulesUnasked, "rules-unasked"),
         (Bug::BlameTheRight, "blame-the-right"),
+        (Bug::RestoreForgetsTime, "restore-forgets-time"),
         (Bug::PolicyAtTheDoor, "policy-at-the-door"),
         (Bug::PrefixRules, "prefix-rules"),
     ];

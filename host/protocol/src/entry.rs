@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, PluginChange, PolicyChange, TimeNs};
+use crate::{Limits, PluginChange, PolicyChange, TimeNs, TokenChange};
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,13 @@ pub enum Command {
         principal: String,
         /// What is changed.
         change: PolicyChange,
+    },
+    /// Changes the join tokens, or uses one up.
+    Token {
+        /// Who asked; nobody for a use, which whoever has the token asks for.
+        principal: String,
+        /// What is changed.
+        change: TokenChange,
     },
 }
 

@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod description;
+pub mod enroll;
 pub mod entry;
 pub mod error;
 pub mod history;
@@ -27,6 +28,7 @@ pub mod verify;
 pub use description::{
     Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription,
 };
+pub use enroll::{EnrollRequest, Enrolled, TokenChange, TokenInfo, TokenRequest};
 pub use entry::{Batch, Command, EngineIdentity, Entry, ONCE_KEY_BYTES_MAX, Once};
 pub use error::{CallError, Failure, FailureCode};
 pub use history::{Difference, DryRun, LogLine, LogPage, Logged, WriteDifference, Written};

@@ -14,7 +14,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     ClockInfo, DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange,
     PluginDescription, PluginInfo, Policy, PolicyChange, RaftInfo, Reply, SnapshotInfo,
-    SnapshotRequest, Verified,
+    SnapshotRequest, TokenInfo, TokenRequest, Verified,
 };
 
 /// Arguments that a call may have.
@@ -105,6 +105,8 @@ pub enum Request {
     Raft,
     /// The answering node's replicated clock. Answered by [`Response::Clock`].
     Clock,
+    /// About join tokens. Answered by [`Response::Done`] or [`Response::Tokens`].
+    Token(TokenRequest),
 }
 
 /// A call of a plugin's command.
@@ -201,6 +203,8 @@ pub enum Response {
     Raft(Box<RaftInfo>),
     /// The replicated clock.
     Clock(ClockInfo),
+    /// Join tokens, by id.
+    Tokens(Vec<TokenInfo>),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

@@ -19,6 +19,7 @@ mod backup;
 mod checkpoints;
 mod config;
 mod divergence;
+mod enroll;
 mod heard;
 mod history;
 mod log_file;
@@ -45,11 +46,11 @@ mod verify;
 
 pub use backup::{
     Checked, Restoration, SnapshotError, SnapshotFile, SnapshotHeader, finish_restore, restore,
-    restore_into,
 };
 pub use config::{
     CheckpointPolicy, Clock, Entropy, Founding, ProposeLimits, ReplicaConfig, ReplicaParts, Timing,
 };
+pub use enroll::Enroller;
 pub use history::{History, HistoryError};
 pub use log_file::{
     FileBackend, LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, once_free, open_database,

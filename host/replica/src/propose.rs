@@ -507,6 +507,7 @@ fn command_bytes(command: &Command) -> usize {
             }
             Command::Found { .. } | Command::Engine { .. } | Command::Wake | Command::Work => 256,
             Command::Policy { principal, change } => principal.len() + policy_bytes(change),
+            Command::Token { principal, .. } => principal.len() + 256,
             Command::OpenSession { principal } | Command::CloseSession { principal, .. } => {
                 principal.len()
             }

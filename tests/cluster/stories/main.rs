@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod support;
+mod tokens;
 mod verify;
 
 #[path = "../../fixtures/costly.rs"]

@@ -140,6 +140,8 @@ const LATER: &[&dyn Fault] = &[
     &operations::HostdUpgrade,
     &operations::Verify,
     &operations::Policy,
+    &operations::Save,
+    &operations::Restore,
 ];
 
 /// The events of each of them have numbers of their own, from a multiple of this on.

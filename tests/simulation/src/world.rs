@@ -76,6 +76,8 @@ pub(crate) struct World {
     deeds: BTreeMap<(u64, u64), Deed>,
     deeds_made: u64,
     violation: Option<Violation>,
+    /// The last snapshot that was fetched.
+    pub(crate) saved: Option<crate::operations::Saved>,
     /// Nodes whose disk was damaged: they may refuse to start.
     damaged: BTreeMap<u64, &'static str>,
     /// Nodes on their way back with an empty disk, and whether it is empty yet.
@@ -155,6 +157,7 @@ impl World {
             deeds: BTreeMap::new(),
             deeds_made: 0,
             violation: None,
+            saved: None,
             damaged: BTreeMap::new(),
             recovering: BTreeMap::new(),
             leaving: BTreeSet::new(),

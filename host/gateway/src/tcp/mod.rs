@@ -3,6 +3,7 @@
 //! Every connection has a task of its own from the moment it is accepted, so one that is silent or
 //! slow delays no other.
 
+mod enroll;
 mod prefixed;
 mod sniff;
 
@@ -13,10 +14,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use hostd_pki::{Credentials, Identity, PkiError};
+use hostd_protocol::enroll::ALPN_ENROLL;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::gateway::Shared;
@@ -44,7 +49,7 @@ pub enum Require {
 pub struct TcpDoor {
     listener: Arc<TcpListener>,
     /// What the next connections get; replaced when certificates are.
-    tls: Arc<RwLock<TlsAcceptor>>,
+    tls: Arc<RwLock<Tls>>,
     require: Require,
 }
 
@@ -56,22 +61,51 @@ impl TcpDoor {
     ) -> Result<Self, PkiError> {
         Ok(Self {
             listener: Arc::new(listener),
-            tls: Arc::new(RwLock::new(acceptor(credentials, require)?)),
+            tls: Arc::new(RwLock::new(Tls::new(credentials, require)?)),
             require,
         })
     }
 
     /// Uses other credentials for connections from now on.
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), PkiError> {
-        let acceptor = acceptor(credentials, self.require)?;
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        let tls = Tls::new(credentials, self.require)?;
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
         Ok(())
     }
 }
 
-fn acceptor(credentials: &Credentials, require: Require) -> Result<TlsAcceptor, PkiError> {
-    let config = credentials.web_server_config(require == Require::Certificate)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// How TLS begins, depending on what the other side wants to speak in it.
+#[derive(Clone)]
+struct Tls {
+    /// RESP and HTTP.
+    clients: Arc<ServerConfig>,
+    /// A new node, which has no certificate.
+    newcomers: Arc<ServerConfig>,
+}
+
+impl Tls {
+    fn new(credentials: &Credentials, require: Require) -> Result<Self, PkiError> {
+        let clients = credentials.web_server_config(require == Require::Certificate)?;
+        Ok(Self {
+            clients: Arc::new(clients),
+            newcomers: Arc::new(credentials.enroll_server_config()?),
+        })
+    }
+
+    /// Shakes hands. Returns whether a new node is at the other end.
+    async fn accept<T: Io>(&self, stream: T) -> io::Result<(TlsStream<T>, bool)> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let newcomer = start
+            .client_hello()
+            .alpn()
+            .is_some_and(|mut spoken| spoken.any(|spoken| spoken == ALPN_ENROLL));
+        let config = if newcomer {
+            &self.newcomers
+        } else {
+            &self.clients
+        };
+        Ok((start.into_stream(Arc::clone(config)).await?, newcomer))
+    }
 }
 
 impl std::fmt::Debug for TcpDoor {
@@ -130,7 +164,7 @@ pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
 async fn serve<S: Service>(
     mut stream: TcpStream,
     from: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Tls,
     require: Require,
     shared: &Arc<Shared<S>>,
     web: http::Door,
@@ -160,11 +194,14 @@ async fn serve<S: Service>(
         Spoken::Tls => {
             let stream = Prefixed::new(begun, stream);
             let handshake = timeout(shared.limits.handshake_timeout, tls.accept(stream));
-            let mut stream = match handshake.await {
-                Ok(Ok(stream)) => stream,
+            let (mut stream, newcomer) = match handshake.await {
+                Ok(Ok(accepted)) => accepted,
                 Ok(Err(error)) => return debug!(%from, %error, "TLS handshake failed"),
                 Err(_) => return debug!(%from, "TLS handshake took too long"),
             };
+            if newcomer {
+                return enroll::serve(stream, from, shared).await;
+            }
             let certificate = stream
                 .get_ref()
                 .1

@@ -54,6 +54,9 @@ pub(crate) const RULES_HANDING_COSTS: u32 = 5;
 /// The rules under which there is a policy.
 pub const RULES_POLICY: u32 = 6;
 
+/// The rules under which there are join tokens.
+pub const RULES_TOKENS: u32 = 6;
+
 /// A lock by digest of a component.
 type Turns = HashMap<[u8; 32], Arc<Mutex<()>>>;
 

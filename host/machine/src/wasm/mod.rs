@@ -5,7 +5,7 @@ mod host;
 mod instance;
 pub(crate) mod types;
 
-pub use engine::{Engine, RULES_POLICY};
+pub use engine::{Engine, RULES_POLICY, RULES_TOKENS};
 pub(crate) use engine::{QuerySlot, RULES_HANDING_COSTS};
 pub(crate) use host::{HostState, HostStop, Meter, Scope, Task, charge, charge_bytes, metered};
 pub(crate) use instance::{

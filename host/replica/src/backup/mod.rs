@@ -17,7 +17,7 @@ use thiserror::Error;
 
 pub use format::{Checked, SnapshotFile, SnapshotHeader};
 pub(crate) use kept::Kept;
-pub use restore::{Restoration, finish_restore, restore, restore_into};
+pub use restore::{Restoration, finish_restore, restore};
 
 /// Why a snapshot's file was not written, read or restored.
 #[derive(Debug, Error)]

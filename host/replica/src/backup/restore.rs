@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 use hostd_machine::{Engine, InstallError};
 use hostd_protocol::{NodeId, codec};
-use redb::StorageBackend;
 
 use super::{SnapshotError, SnapshotFile, SnapshotHeader};
 use crate::apply::position_log_id;
-use crate::log_file::{LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, open_database};
+use crate::log_file::{FileBackend, LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, open_database};
 use crate::log_store::{Change, Fact, LogDatabase};
 use crate::types::{GROUP, Membership, Node, Nodes, Standing, StoredMembership, Vote};
 
@@ -104,10 +103,10 @@ fn remove(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// As [`restore`], on whatever disk; after an error, what is there is of no use.
-pub fn restore_into(
+/// As [`restore`], with files that are of no use after an error.
+fn restore_into(
     snapshot: SnapshotFile,
-    state: impl StorageBackend,
+    state: FileBackend,
     log: LogDisk,
     engine: Arc<Engine>,
     restoration: &Restoration,

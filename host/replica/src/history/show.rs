@@ -3,7 +3,7 @@
 use hostd_machine::{Applied, Catalogue};
 use hostd_protocol::{
     Command, Entry, LogLine, LogPage, Logged, Outcome, PluginChange, PolicyChange, Reply, Rule,
-    TimeNs,
+    TimeNs, TokenChange,
 };
 use serde_bytes::ByteBuf;
 
@@ -164,10 +164,23 @@ pub(super) fn logged(plugins: &Catalogue, command: Command) -> Logged {
             let (what, detail) = policy_words(&change);
             own(&principal, what, detail)
         }
+        Command::Token { principal, change } => {
+            let (what, detail) = token_words(&change);
+            own(&principal, what, detail)
+        }
         Command::Plugin { principal, change } => {
             let (what, detail) = change_words(&change);
             own(&principal, what, detail)
         }
+    }
+}
+
+/// Without what proves a token.
+fn token_words(change: &TokenChange) -> (&'static str, String) {
+    match change {
+        TokenChange::Create { id, .. } => ("token-create", id.clone()),
+        TokenChange::Revoke { id } => ("token-revoke", id.clone()),
+        TokenChange::Use { id, node, .. } => ("token-use", format!("{id} for node {node}")),
     }
 }
 

@@ -17,7 +17,10 @@
 use std::time::Duration;
 
 use hostd_machine::{RowsAnswer, RowsQuestion};
-use hostd_protocol::{Command, EngineIdentity, Failure, MemberChange, NodeId, NodeStatus, Outcome};
+use hostd_protocol::{
+    Command, EngineIdentity, EnrollRequest, Enrolled, Failure, MemberChange, NodeId, NodeStatus,
+    Outcome,
+};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -191,6 +194,8 @@ pub enum Ask {
         /// When the asker stops waiting.
         within: Duration,
     },
+    /// A node that has the authority's key: give this new node its certificate, if its token counts.
+    Enroll(Box<EnrollRequest>),
 }
 
 /// A node that wants to become a member.
@@ -230,6 +235,8 @@ pub enum Tell {
     Damaged(String),
     /// To several writes: what each came to.
     Outcomes(Vec<Result<Outcome, Refusal>>),
+    /// To a new node's request.
+    Enrolled(Box<Enrolled>),
 }
 
 /// Why there is no [`Tell`].

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ pub use self::open::OpenError;
 use crate::{
     apply::{ApplyHandle, Progress},
     config::{Clock, ReplicaConfig},
+    enroll::Enroller,
     heard::Heard,
     log_store::LogStore,
     log_writer::LogWriter,
@@ -82,6 +83,8 @@ pub(crate) struct ReplicaInner {
     pub(crate) prepared: Prepared,
     pub(crate) rehearsals: Rehearsals,
     pub(crate) audits: Audits,
+    /// Answers new nodes whose requests others pass on.
+    pub(crate) enroller: OnceLock<Enroller>,
     /// One snapshot for people at a time.
     pub(crate) taking_snapshot: tokio::sync::Mutex<()>,
     pub(crate) measures: Arc<Measures>,

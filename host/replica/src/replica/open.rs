@@ -1,6 +1,6 @@
 //! Opening a node's part of the cluster from its files.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 use tokio::{sync::watch, time::Instant};
@@ -134,6 +134,7 @@ impl Replica {
             prepared: Prepared::default(),
             rehearsals,
             audits,
+            enroller: OnceLock::new(),
             taking_snapshot: tokio::sync::Mutex::default(),
             measures,
             looking_back: tokio::sync::Mutex::default(),

@@ -34,6 +34,7 @@ impl Replica {
                 question,
                 within,
             } => self.rows_here(checkpoint, question, until(within)).await,
+            Ask::Enroll(request) => self.enroll_here(*request).await,
             // What follows is the leader's; passing it on again could go round in circles.
             leaders if !self.is_leader() => {
                 drop(leaders);

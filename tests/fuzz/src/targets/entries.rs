@@ -1,7 +1,7 @@
 //! Log entries, as they come from peers and from this node's own log.
 
 use hostd_protocol::entry::CheckpointDigest;
-use hostd_protocol::{Batch, Command, EngineIdentity, Entry, Limits, Once};
+use hostd_protocol::{Batch, Command, EngineIdentity, Entry, Limits, Once, TokenChange};
 
 use super::{Target, decoded_as, round_trip, seed};
 
@@ -62,6 +62,23 @@ fn seeds() -> Vec<Vec<u8>> {
         Command::CloseSession {
             principal: "alice".into(),
             session: 1,
+        },
+        Command::Token {
+            principal: "admin".into(),
+            change: TokenChange::Create {
+                id: "0123456789".into(),
+                digest: [7; 32],
+                node: Some(4),
+                ttl_ns: 3_600_000_000_000,
+            },
+        },
+        Command::Token {
+            principal: String::new(),
+            change: TokenChange::Use {
+                id: "0123456789".into(),
+                digest: [7; 32],
+                node: 4,
+            },
         },
         Command::Wake,
     ];

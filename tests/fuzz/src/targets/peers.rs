@@ -2,7 +2,9 @@
 //! broken.
 
 use hostd_machine::{FoundRow, Revision, RowsAnswer, RowsQuestion};
-use hostd_protocol::{Command, EngineIdentity, Failure, FailureCode, MemberChange, Outcome, Reply};
+use hostd_protocol::{
+    Command, EngineIdentity, EnrollRequest, Failure, FailureCode, MemberChange, Outcome, Reply,
+};
 use hostd_replica::network::{
     Answer, Ask, ControlAsk, ControlTell, Hello, Joiner, Meeting, Opening, Question, Rebuff,
     Refusal, SnapshotHead, SnapshotPart, SnapshotTell, Tell,
@@ -94,6 +96,13 @@ fn seeds() -> Vec<Vec<u8>> {
             honours: vec![engine()],
         }),
         Ask::Status,
+        Ask::Enroll(Box::new(EnrollRequest {
+            id: "0123456789".into(),
+            proof: [7; 32],
+            node: 4,
+            hosts: vec!["node-4.example".into()],
+            request: vec![0x30, 0],
+        })),
         Ask::Rows {
             checkpoint: 7,
             question: RowsQuestion::Sums {

@@ -5,7 +5,7 @@ use hostd_protocol::{
     Access, Argument, ArgumentKind, ArgumentType, Call, CallError, ClockInfo, CommandDescription,
     Consistency, EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus,
     Once, PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response,
-    Role, SnapshotRequest,
+    Role, SnapshotRequest, TokenChange, TokenRequest,
 };
 
 use super::{Target, decoded_as, round_trip, seed};
@@ -100,6 +100,12 @@ fn seeds() -> Vec<Vec<u8>> {
         Request::Member(add),
         Request::Member(MemberChange::Transfer(Some(2))),
         Request::Read(call(None)),
+        Request::Token(TokenRequest::Change(TokenChange::Create {
+            id: "0123456789".into(),
+            digest: [7; 32],
+            node: Some(4),
+            ttl_ns: 3_600_000_000_000,
+        })),
         Request::Snapshot(SnapshotRequest::Read {
             id: "3-17-1700000000000".into(),
             from: 0,

@@ -16,6 +16,8 @@ mod replace;
 mod reseed;
 mod restart;
 mod snapshot;
+mod snapshot_restore;
+mod snapshot_save;
 mod transfer;
 mod verify;
 
@@ -31,6 +33,8 @@ pub(crate) use remove::remove;
 pub(crate) use replace::replace;
 pub(crate) use reseed::{Reseed, mend, watch};
 pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot_restore::Restore;
+pub(crate) use snapshot_save::{Save, Saved};
 pub(crate) use verify::Verify;
 
 use crate::faults::Fault;
