@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use cluster_tests::{PATIENCE, Signal, wait_for};
 
-use crate::support::http::{call, dial, get};
+use crate::support::http::{ask, call, dial, get};
 use crate::support::story;
 
 #[test]
@@ -139,7 +139,8 @@ fn samples(text: &str) -> Result<Vec<(String, f64)>> {
 }
 
 fn metrics(address: &str) -> Result<Vec<(String, f64)>> {
-    let answer = get(address, "/metrics")?;
+    let open = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let answer = ask(address, "GET", "/metrics", &open, b"")?;
     ensure!(answer.status == 200, "{}", answer.text());
     let kind = answer.header("content-type").unwrap_or_default();
     ensure!(kind.starts_with("application/openmetrics-text"), "{kind}");
