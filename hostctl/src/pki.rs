@@ -72,9 +72,10 @@ pub(crate) fn run(global: &Global, command: Command) -> Result<(), Exit> {
             issue(global, &subject, &names, replace)
         }
         Command::Rotate { finish } => {
-            let replaced = match finish {
-                false => Authority::rotate(&global.pki),
-                true => Authority::finish_rotation(&global.pki),
+            let replaced = if finish {
+                Authority::finish_rotation(&global.pki)
+            } else {
+                Authority::rotate(&global.pki)
             };
             replaced.map_err(Exit::Pki)?;
             list(global)

@@ -64,13 +64,11 @@ impl Doorkeeper {
         }
         // Secrets are random and long: how far two digests agree tells nobody anything.
         let user = user_of(policy, blake3::hash(secret.as_bytes()).as_bytes());
-        match user.filter(|user| name.is_none_or(|name| name == *user)) {
-            Some(user) => Some(user.into()),
-            None => {
-                tracing::warn!(target: "audit", %from, name, "a secret was refused");
-                None
-            }
+        let user = user.filter(|user| name.is_none_or(|name| name == *user));
+        if user.is_none() {
+            tracing::warn!(target: "audit", %from, name, "a secret was refused");
         }
+        user.map(Into::into)
     }
 }
 

@@ -113,11 +113,9 @@ pub(crate) fn is_refusal(error: &CallError) -> bool {
 pub(crate) fn subject(request: &Request) -> Option<String> {
     Some(match request {
         Request::Member(change) => member(change),
-        Request::Plugin {
-            change: PluginChange::Upload { .. },
-            ..
-        } => return None,
-        Request::Plugin { change, .. } => plugin(change),
+        Request::Plugin { change, .. } if !matches!(change, PluginChange::Upload { .. }) => {
+            plugin(change)
+        }
         Request::ChangePolicy { change, .. } => policy(change),
         Request::Log { .. } => "log show".into(),
         Request::DryRun { .. } => "plugin upgrade --dry-run".into(),
@@ -132,7 +130,8 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         Request::Snapshot(SnapshotRequest::Now { .. }) => "snapshot now".into(),
         Request::Snapshot(SnapshotRequest::List) => "snapshot list".into(),
         Request::Snapshot(SnapshotRequest::Read { .. }) => "snapshot read".into(),
-        Request::Call(_)
+        Request::Plugin { .. }
+        | Request::Call(_)
         | Request::Read(_)
         | Request::OpenSession
         | Request::CloseSession { .. }

@@ -58,10 +58,10 @@ impl Backlog {
                     _ => state.moved.elapsed(),
                 }
             };
-            if idle >= limit {
-                return;
+            match limit.saturating_sub(idle) {
+                Duration::ZERO => return,
+                left => tokio::time::sleep(left).await,
             }
-            tokio::time::sleep(limit - idle).await;
         }
     }
 }

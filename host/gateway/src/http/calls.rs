@@ -6,13 +6,16 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use hostd_protocol::json::of_reply;
-use hostd_protocol::{Call, ONCE_KEY_BYTES_MAX, Once, Request as Asked, Response as Answer};
+use hostd_protocol::{
+    Access, Call, ONCE_KEY_BYTES_MAX, Once, Request as Asked, Response as Answer,
+};
 use hyper::StatusCode;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::admit::Slot;
 use super::parse::{self, CallQuery};
 use super::refused::Refused;
+use super::router::other_method;
 use super::{answer, body};
 use crate::gateway::Shared;
 use crate::{Caller, Service};
@@ -64,24 +67,53 @@ pub(super) async fn call<S: Service>(
     }
 }
 
+/// Any other method: which ones there are depends on the command.
+pub(super) async fn other<S: Service>(
+    State(shared): State<Arc<Shared<S>>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (plugin, command) = target(&request)?;
+    let answer = shared.service.handle(&caller, Asked::Commands).await?;
+    let Answer::Commands(plugins) = answer else {
+        return Err(Refused::misunderstood());
+    };
+    let reads = plugins
+        .iter()
+        .filter(|known| known.name.eq_ignore_ascii_case(&plugin))
+        .flat_map(|known| &known.commands)
+        .any(|known| known.name.eq_ignore_ascii_case(&command) && known.access == Access::Read);
+    let methods = if reads { "GET,HEAD,POST" } else { "POST" };
+    let mut response = other_method(request.method().clone()).await;
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(methods));
+    Ok(response)
+}
+
 /// What path and query say.
 fn call_of(request: &Request) -> Result<Call, Refused> {
-    let path = request.uri().path();
-    let target = path.strip_prefix("/v1/call/").unwrap_or_default();
-    let (plugin, command) = target.split_once('/').unwrap_or_default();
+    let (plugin, command) = target(request)?;
     let CallQuery {
         arguments,
         consistency,
         timeout_ms,
     } = CallQuery::parse(request.uri().query())?;
     Ok(Call {
-        plugin: Some(parse::name(plugin)?),
-        command: parse::name(command)?,
+        plugin: Some(plugin),
+        command,
         arguments,
         consistency,
         once: None,
         timeout_ms,
     })
+}
+
+/// The plugin and the command that the path names.
+fn target(request: &Request) -> Result<(String, String), Refused> {
+    let path = request.uri().path();
+    let target = path.strip_prefix("/v1/call/").unwrap_or_default();
+    let (plugin, command) = target.split_once('/').unwrap_or_default();
+    Ok((parse::name(plugin)?, parse::name(command)?))
 }
 
 pub(super) fn once(headers: &HeaderMap) -> Result<Option<Once>, Refused> {

@@ -87,14 +87,13 @@ impl Door {
             () = stalled.as_mut() => return debug!(%from, "HTTP connection closed: answers were not read"),
             _ = stop.wait_for(|stop| *stop) => None,
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                served.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = served => ended,
-                    () = stalled => return,
-                }
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            served.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = served => ended,
+                () = stalled => return,
             }
         };
         if let Err(error) = ended {

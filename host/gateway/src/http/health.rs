@@ -34,9 +34,10 @@ pub(super) async fn ready<S: Service>(
     if ready && !verbose {
         return "ok\n".into_response();
     }
-    let status = match ready {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
     (status, told(&checks, ready)).into_response()
 }
@@ -50,9 +51,7 @@ fn told(checks: &[Check], ready: bool) -> String {
         };
         line.expect("a string takes everything");
     }
-    text.push_str(match ready {
-        true => "readyz check passed\n",
-        false => "readyz check failed\n",
-    });
+    let whole = if ready { "passed" } else { "failed" };
+    writeln!(text, "readyz check {whole}").expect("a string takes everything");
     text
 }

@@ -20,7 +20,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
 
@@ -60,18 +60,17 @@ fn identified<S: Service>(service: &S, parts: &Parts) -> Result<Caller, Refused>
     };
     let host = host(parts)?;
     same_origin(&parts.method, &parts.headers, host)?;
-    let identity = match proved(service, guest, &parts.headers)? {
-        Some(identity) => identity,
-        None => {
-            let unproved = service.unproved().ok_or_else(|| {
-                Refused::unauthenticated(
-                    "say who you are: a client certificate, Authorization: Bearer TOKEN, or Basic \
-                     user:password",
-                )
-            })?;
-            not_rebound(host, service.host_name())?;
-            unproved
-        }
+    let identity = if let Some(identity) = proved(service, guest, &parts.headers)? {
+        identity
+    } else {
+        let unproved = service.unproved().ok_or_else(|| {
+            Refused::unauthenticated(
+                "say who you are: a client certificate, Authorization: Bearer TOKEN, or Basic \
+                 user:password",
+            )
+        })?;
+        not_rebound(host, service.host_name())?;
+        unproved
     };
     Ok(Caller {
         identity,
@@ -174,7 +173,7 @@ fn same_origin(method: &Method, headers: &HeaderMap, host: Option<&str>) -> Resu
             return foreign();
         }
     }
-    match headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes()) {
+    match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),
         Some(_) => foreign(),
     }
@@ -212,7 +211,6 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
 
     #[test]
     fn secrets_are_taken_from_both_schemes() {

@@ -10,10 +10,16 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_bytes::ByteBuf;
 
-use super::refused::Refused;
+/// What cannot be understood, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) String);
 
 /// How long a call may take that does not say.
 const TIMEOUT_MS: u32 = 10_000;
+
+fn malformed(reason: impl Into<String>) -> Malformed {
+    Malformed(reason.into())
+}
 
 /// What the query of a call says.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +33,7 @@ pub(super) struct CallQuery {
 }
 
 impl CallQuery {
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, Refused> {
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, Malformed> {
         let mut parsed = Self {
             arguments: Vec::new(),
             consistency: Consistency::Linearizable,
@@ -36,25 +42,22 @@ impl CallQuery {
         for (name, value) in pairs(query) {
             match (name.as_slice(), value.as_slice()) {
                 (b"arg", _) if parsed.arguments.len() == ARGUMENTS_MAX => {
-                    return Err(Refused::invalid("there are too many arguments"));
+                    return Err(malformed("there are too many arguments"));
                 }
                 (b"arg", _) => parsed.arguments.push(value.into()),
                 (b"read", b"stale") => parsed.consistency = Consistency::Stale,
                 (b"read", b"linearizable") => parsed.consistency = Consistency::Linearizable,
                 (b"timeout_ms", digits) => {
                     let digits = str::from_utf8(digits).ok();
-                    parsed.timeout_ms =
-                        digits
-                            .and_then(|digits| digits.parse().ok())
-                            .ok_or_else(|| {
-                                Refused::invalid("timeout_ms is a number of milliseconds")
-                            })?;
+                    parsed.timeout_ms = digits
+                        .and_then(|digits| digits.parse().ok())
+                        .ok_or_else(|| malformed("timeout_ms is a number of milliseconds"))?;
                 }
                 (b"read", _) => {
-                    return Err(Refused::invalid("read is stale or linearizable"));
+                    return Err(malformed("read is stale or linearizable"));
                 }
                 (other, _) => {
-                    return Err(Refused::invalid(format!(
+                    return Err(malformed(format!(
                         "'{}' is no parameter of a call; there are arg, read and timeout_ms",
                         other.escape_ascii()
                     )));
@@ -84,18 +87,16 @@ pub(super) fn path_decoded(text: &str) -> Vec<u8> {
 }
 
 /// A name that stands percent-encoded in a path.
-pub(super) fn name(text: &str) -> Result<String, Refused> {
-    String::from_utf8(path_decoded(text)).map_err(|_| Refused::invalid("names are UTF-8"))
+pub(super) fn name(text: &str) -> Result<String, Malformed> {
+    String::from_utf8(path_decoded(text)).map_err(|_| malformed("names are UTF-8"))
 }
 
 /// Arguments from a JSON array: strings, numbers and booleans stand for their text, and
 /// `{"base64": …}` for any bytes.
-pub(super) fn arguments(json: &[u8]) -> Result<Vec<ByteBuf>, Refused> {
+pub(super) fn arguments(json: &[u8]) -> Result<Vec<ByteBuf>, Malformed> {
     serde_json::from_slice::<Arguments>(json)
         .map(|arguments| arguments.0)
-        .map_err(|error| {
-            Refused::invalid(format!("the body is no JSON array of arguments: {error}"))
-        })
+        .map_err(|error| malformed(format!("the body is no JSON array of arguments: {error}")))
 }
 
 struct Arguments(Vec<ByteBuf>);
@@ -236,8 +237,7 @@ mod tests {
             "[1] 2",
             "[\"\\ud800\"]",
         ] {
-            let refused = arguments(json.as_bytes()).unwrap_err();
-            assert_eq!(refused.status, 400, "{json}");
+            assert!(arguments(json.as_bytes()).is_err(), "{json}");
         }
         let deep = "[".repeat(100_000);
         assert!(arguments(deep.as_bytes()).is_err());
@@ -262,7 +262,7 @@ mod tests {
             "=",
             "%ff",
         ] {
-            assert_eq!(parse(query).unwrap_err().status, 400, "{query}");
+            assert!(parse(query).is_err(), "{query}");
         }
     }
 

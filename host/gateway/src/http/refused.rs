@@ -7,6 +7,8 @@ use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
+use super::parse::Malformed;
+
 /// Seconds after which a retry makes sense: longer than most elections.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -71,6 +73,12 @@ impl Refused {
             FailureCode::Fault.as_str(),
             "the node gave an answer to another question",
         )
+    }
+}
+
+impl From<Malformed> for Refused {
+    fn from(Malformed(reason): Malformed) -> Self {
+        Self::invalid(reason)
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) fn router<S: Service>(shared: Arc<Shared<S>>) -> Router {
     Router::new()
         .route(
             "/v1/call/{plugin}/{command}",
-            get(calls::read::<S>).post(calls::call::<S>),
+            get(calls::read::<S>)
+                .post(calls::call::<S>)
+                .fallback(calls::other::<S>),
         )
         .route("/v1/commands", get(cluster::commands::<S>))
         .route("/v1/plugins", get(cluster::plugins::<S>))
@@ -67,7 +69,7 @@ async fn unknown(request: Request) -> Response {
 }
 
 /// The methods there are are told in the header `Allow`, which the router adds.
-async fn other_method(method: Method) -> Response {
+pub(super) async fn other_method(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
     }

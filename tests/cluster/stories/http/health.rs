@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use cluster_tests::{PATIENCE, Signal, wait_for};
 
-use crate::support::http::{call, dial, get};
+use crate::support::http::{ask, call, dial, get};
 use crate::support::story;
 
 #[test]
@@ -139,7 +139,8 @@ fn samples(text: &str) -> Result<Vec<(String, f64)>> {
 }
 
 fn metrics(address: &str) -> Result<Vec<(String, f64)>> {
-    let answer = get(address, "/metrics")?;
+    let open = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let answer = ask(address, "GET", "/metrics", &open, b"")?;
     ensure!(answer.status == 200, "{}", answer.text());
     let kind = answer.header("content-type").unwrap_or_default();
     ensure!(kind.starts_with("application/openmetrics-text"), "{kind}");
@@ -171,26 +172,26 @@ fn metrics_count_calls_and_how_long_they_take() {
                 "hostd_{name}{{plugin=\"kv\",command=\"{command}\"}}"
             ))
         };
-        ensure!(labelled("command_calls_total", "set")? == 11.0);
-        ensure!(labelled("command_calls_total", "get")? == 1.0);
-        ensure!(labelled("command_duration_seconds_count", "set")? == 11.0);
+        ensure!(labelled("command_calls_total", "set")? as u64 == 11);
+        ensure!(labelled("command_calls_total", "get")? as u64 == 1);
+        ensure!(labelled("command_duration_seconds_count", "set")? as u64 == 11);
         ensure!(labelled("command_duration_seconds_sum", "set")? > 0.0);
         let rejected = |command: &str, code: &str| {
             of(&format!(
                 "hostd_command_rejections_total{{{command},code=\"{code}\"}}"
             ))
         };
-        ensure!(rejected("plugin=\"kv\",command=\"incr\"", "rejected")? == 1.0);
-        ensure!(rejected("plugin=\"\",command=\"\"", "unknown_command")? == 1.0);
+        ensure!(rejected("plugin=\"kv\",command=\"incr\"", "rejected")? as u64 == 1);
+        ensure!(rejected("plugin=\"\",command=\"\"", "unknown_command")? as u64 == 1);
         ensure!(of("hostd_plugin_fuel_total{plugin=\"kv\"}")? > 0.0);
         ensure!(of("hostd_plugin_runs_total{plugin=\"kv\"}")? >= 14.0);
-        ensure!(of("hostd_plugin_traps_total{plugin=\"kv\"}")? == 0.0);
+        ensure!(of("hostd_plugin_traps_total{plugin=\"kv\"}")? as u64 == 0);
         ensure!(of("hostd_plugin_keys{plugin=\"kv\"}")? > 0.0);
-        ensure!(of("hostd_server_has_leader")? == 1.0);
+        ensure!(of("hostd_server_has_leader")? as u64 == 1);
         ensure!(of("hostd_server_proposals_applied_total")? >= 12.0);
         ensure!(of("hostd_server_proposals_committed_total")? >= 12.0);
         ensure!(of("hostd_server_proposals_failed_total")? >= 0.0);
-        ensure!(of("hostd_server_proposals_pending")? == 0.0);
+        ensure!(of("hostd_server_proposals_pending")? as u64 == 0);
         ensure!(of("hostd_server_leader_changes_seen_total")? >= 1.0);
         ensure!(of("hostd_disk_wal_fsync_duration_seconds_count")? >= 12.0);
         ensure!(of("hostd_disk_backend_commit_duration_seconds_count")? >= 0.0);
@@ -200,7 +201,7 @@ fn metrics_count_calls_and_how_long_they_take() {
             .iter()
             .map(|address| value(&metrics(address)?, "hostd_server_is_leader"))
             .sum::<Result<f64>>()?;
-        ensure!(leaders == 1.0);
+        ensure!(leaders as u64 == 1);
         let rtt = "hostd_network_peer_round_trip_time_seconds_count{To=\"2\"}";
         wait_for("the way to a peer is measured", PATIENCE, || {
             metrics(&address).is_ok_and(|told| value(&told, rtt).is_ok_and(|count| count > 0.0))

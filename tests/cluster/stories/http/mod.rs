@@ -3,5 +3,6 @@
 mod exchanges;
 mod health;
 mod hostile;
+mod identity;
 mod keys;
 mod protocols;

@@ -1,6 +1,7 @@
 //! HTTP/1.1 as plainly as it can be spoken: a connection for each request.
 
-use std::io::{Read as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{Read as _, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -56,9 +57,9 @@ pub(crate) fn ask(
         head.push_str("\r\n");
     }
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n")?;
     }
-    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    write!(head, "Content-Length: {}\r\n\r\n", body.len())?;
     let mut stream = dial(address)?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;

@@ -7,6 +7,7 @@ mod entries;
 mod frames;
 mod glob;
 mod guest_memory;
+mod http;
 mod log_record;
 mod peers;
 mod protocol;
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     certificate::TARGET,
     arguments::TARGET,
     values::TARGET,
+    http::TARGET,
     glob::TARGET,
     snapshot::TARGET,
     guest_memory::TARGET,
