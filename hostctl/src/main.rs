@@ -25,6 +25,7 @@ mod status;
 mod template;
 mod user;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Commands(commands) => run_here(commands::run(&global, commands)),
         Command::Status => run_here(status::run(&global)),
         Command::Verify => run_here(verify::run(&global)),
+        Command::Watch(watch) => run_here(watch::run(&global, watch)),
         Command::Member(member) => run_here(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
         Command::Policy(command) => run_here(policy::run(&global, command)),
@@ -49,7 +51,6 @@ fn main() -> ExitCode {
         Command::Plugin(command) => plugin::run(&global, command),
         Command::Completion { shell } => completion::run(shell),
         Command::Snapshot(command) => run_here(snapshot::run(&global, command)),
-        Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),
         Command::Pull(_) => Err(Exit::not_built("pull")),
     };

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hostd_protocol::{CallError, NodeId, Request, Response};
+use futures_util::Stream;
+use hostd_protocol::{CallError, NodeId, Request, Response, Watch, WatchItem};
 
 /// Who asks, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct Check {
 /// connection: they must not block, and long computations belong on another thread. They are dropped
 /// when the client is gone.
 pub trait Service: Clone + Send + Sync + 'static {
+    /// A watch that goes on: what its watcher is told, until the first error.
+    type Watching: Stream<Item = Result<WatchItem, CallError>> + Send + Unpin + 'static;
+
     /// Answers one request.
     fn handle(
         &self,
@@ -53,6 +57,13 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn checks(&self) -> Vec<Check> {
         Vec::new()
     }
+
+    /// Begins a watch. Dropping what is returned ends it.
+    fn watch(
+        &self,
+        caller: &Caller,
+        watch: Watch,
+    ) -> impl Future<Output = Result<Self::Watching, CallError>> + Send;
 
     /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over
     /// TCP only: QUIC always has a certificate.

@@ -133,7 +133,8 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         | Request::Status { .. }
         | Request::Members
         | Request::Plugins
-        | Request::Metrics => return None,
+        | Request::Metrics
+        | Request::Watch(_) => return None,
     })
 }
 

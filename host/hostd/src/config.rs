@@ -42,6 +42,8 @@ pub struct Config {
     pub require: Require,
     /// Rules of a new cluster.
     pub policy: Vec<Rule>,
+    /// Size of the newest changes that are kept for watchers, in memory and on disk.
+    pub watch_bytes: usize,
     /// Follow no newer rules than these, as an earlier hostd that does not know them.
     pub rules_max: Option<u32>,
 }
@@ -65,6 +67,7 @@ impl Config {
             auth: None,
             policy: Vec::new(),
             require: Require::Nothing,
+            watch_bytes: WATCH_BYTES,
             rules_max: None,
         }
     }
@@ -87,6 +90,9 @@ impl Config {
         }
     }
 }
+
+/// Size of the changes that are kept for watchers unless something else is said.
+pub(crate) const WATCH_BYTES: usize = 32 << 20;
 
 /// Who a RESP or HTTP client is that gives no name: Redis's name for it.
 pub const DEFAULT_IDENTITY: &str = "default";

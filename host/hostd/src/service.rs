@@ -10,7 +10,7 @@ use hostd_machine::{Budget, Fault, RULES_POLICY, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
     Access, Call, CallError, Command, Consistency, Failure, FailureCode, Outcome, PluginChange,
-    Policy, PolicyChange, Rejection, RejectionCode, Reply, Request, Response,
+    Policy, PolicyChange, Rejection, RejectionCode, Reply, Request, Response, Watch,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -22,6 +22,7 @@ use crate::audit::{self, AuditLog};
 use crate::config::Config;
 use crate::health;
 use crate::metrics::{self, Calls};
+use crate::watch::Watching;
 
 /// The longest that a client may ask a node to try.
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
@@ -345,6 +346,16 @@ impl Service {
         permit(self.views.latest().policy(), identity, request)
     }
 
+    fn refuse_while_founding(&self) -> Result<(), CallError> {
+        if self.open.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(failure(
+            FailureCode::NoLeader,
+            "the cluster is being founded; try again in a moment",
+        ))
+    }
+
     async fn answer(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
         match request {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
@@ -428,6 +439,10 @@ impl Service {
                     .map(Response::Reply)
             }
             Request::Snapshot(request) => crate::snapshots::answer(&self.replica, request).await,
+            Request::Watch(_) => Err(failure(
+                FailureCode::InvalidArgument,
+                "a watch is the first request of a stream of its own",
+            )),
             Request::Member(change) => {
                 self.replica
                     .change_membership(change, Instant::now() + TIMEOUT_MAX / 2)
@@ -439,13 +454,10 @@ impl Service {
 }
 
 impl hostd_gateway::Service for Service {
+    type Watching = Watching;
+
     async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
-        if !self.open.load(Ordering::Acquire) {
-            return Err(failure(
-                FailureCode::NoLeader,
-                "the cluster is being founded; try again in a moment",
-            ));
-        }
+        self.refuse_while_founding()?;
         let subject = audit::subject(&request);
         let answer = match self.permitted(&caller.identity, &request).await {
             Ok(()) => self.answer(&caller.identity, request).await,
@@ -471,6 +483,17 @@ impl hostd_gateway::Service for Service {
 
     fn checks(&self) -> Vec<Check> {
         health::checks(&self.replica)
+    }
+
+    async fn watch(&self, caller: &Caller, watch: Watch) -> Result<Watching, CallError> {
+        self.refuse_while_founding()?;
+        let watching = Watching::begin(&self.replica, caller, watch).await;
+        if let Err(error) = &watching
+            && audit::is_refusal(error)
+        {
+            self.audit.note(caller, "watch", Err(error));
+        }
+        watching
     }
 
     fn unproved(&self) -> Option<Arc<str>> {

@@ -86,11 +86,17 @@ pub enum Bug {
     PolicyAtTheDoor,
     /// A rule for a path covers every key that begins with it.
     PrefixRules,
+    /// After a restart watchers are not told the changes before the last checkpoint.
+    WatchSkipsAfterRestart,
+    /// A watcher that comes back is told the last command's changes again.
+    WatchRepeats,
+    /// A node that installed a snapshot goes on telling its watchers as if it had applied everything.
+    WatchSkipsSnapshot,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 38] = [
+    pub const ALL: [(Bug, &'static str); 41] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -129,6 +135,9 @@ impl Bug {
         (Bug::BlameTheRight, "blame-the-right"),
         (Bug::PolicyAtTheDoor, "policy-at-the-door"),
         (Bug::PrefixRules, "prefix-rules"),
+        (Bug::WatchSkipsAfterRestart, "watch-skips-after-restart"),
+        (Bug::WatchRepeats, "watch-repeats"),
+        (Bug::WatchSkipsSnapshot, "watch-skips-snapshot"),
     ];
 
     /// The bug of a name.

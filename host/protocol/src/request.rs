@@ -13,7 +13,8 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange, PluginDescription,
-    PluginInfo, Policy, PolicyChange, Reply, SnapshotInfo, SnapshotRequest, Verified,
+    PluginInfo, Policy, PolicyChange, Reply, SnapshotInfo, SnapshotRequest, Verified, Watch,
+    WatchItem,
 };
 
 /// Arguments that a call may have.
@@ -93,6 +94,9 @@ pub enum Request {
     Snapshot(SnapshotRequest),
     /// What the answering node counts and measures. Answered by [`Response::Metrics`].
     Metrics,
+    /// Watch changes. The first and only request of its stream; answered by [`Response::Watched`]
+    /// again and again.
+    Watch(Watch),
 }
 
 /// A call of a plugin's command.
@@ -185,6 +189,8 @@ pub enum Response {
     SnapshotPiece(ByteBuf),
     /// In the text format of OpenMetrics 1.0, which Prometheus reads.
     Metrics(String),
+    /// What a watcher is told next.
+    Watched(WatchItem),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

@@ -38,3 +38,4 @@ mod recover;
 mod restarts;
 mod retries;
 mod snapshots;
+mod watch;

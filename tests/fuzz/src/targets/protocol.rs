@@ -2,10 +2,10 @@
 
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{
-    Access, Argument, ArgumentKind, ArgumentType, Call, CallError, CommandDescription, Consistency,
-    EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus, Once,
-    PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response, Role,
-    SnapshotRequest,
+    Access, Argument, ArgumentKind, ArgumentType, Call, CallError, Change, ChangeEvent, Changed,
+    CommandDescription, Consistency, EngineIdentity, Failure, FailureCode, Health, Member,
+    MemberChange, NodeStatus, Once, PluginDescription, PluginStatus, Rejection, RejectionCode,
+    Reply, Request, Response, Revision, Role, SnapshotRequest, Start, Watch, WatchItem,
 };
 
 use super::{Target, decoded_as, round_trip, seed};
@@ -89,6 +89,10 @@ fn seeds() -> Vec<Vec<u8>> {
         address: "127.0.0.1:11002".into(),
         learner: true,
     };
+    let revision = Revision {
+        index: 700,
+        position: 2,
+    };
     let requests = [
         Request::Call(call(None)),
         Request::Call(call(Some(session))),
@@ -106,6 +110,8 @@ fn seeds() -> Vec<Vec<u8>> {
             to: 9,
         }),
         Request::Metrics,
+        Request::Watch(Watch::keys("user:").of("kv").starting(Start::Present)),
+        Request::Watch(Watch::topics("news").starting(Start::From(revision))),
     ];
     let replies = [
         Reply::Nil,
@@ -135,6 +141,17 @@ fn seeds() -> Vec<Vec<u8>> {
         },
         Response::Writes,
         Response::Metrics("# EOF\n".into()),
+        Response::Watched(WatchItem::Begin(revision)),
+        Response::Watched(WatchItem::Changed(Changed {
+            revision,
+            changes: vec![Change {
+                plugin: "kv".into(),
+                event: ChangeEvent::Put {
+                    key: b"key"[..].into(),
+                    value: vec![7; 40].into(),
+                },
+            }],
+        })),
     ];
     let errors: [CallError; 2] = [
         Rejection::new(RejectionCode::Rejected("NOPE".into()), "as asked").into(),
