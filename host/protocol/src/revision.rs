@@ -37,6 +37,18 @@ impl Revision {
             None => Self::start_of(self.index.saturating_add(1)),
         }
     }
+
+    /// The last revision before this one.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        match self.position.checked_sub(1) {
+            Some(position) => Self { position, ..self },
+            None => Self {
+                index: self.index.saturating_sub(1),
+                position: u32::MAX,
+            },
+        }
+    }
 }
 
 impl fmt::Display for Revision {
@@ -99,5 +111,8 @@ mod tests {
         };
         assert_eq!(last.next(), Revision::start_of(8));
         assert!(Revision::start_of(7) < Revision::start_of(7).next());
+        for revision in [last, last.next(), last.next().next()] {
+            assert_eq!(revision.previous().next(), revision);
+        }
     }
 }

@@ -198,7 +198,14 @@ fn who_asks_for_what_is_gone_is_told_so_and_begins_with_the_present() {
         let gone = hostctl
             .run(["watch", "--plugin", "kv", "key/", "--from", "1"])?
             .refused(8, "compacted")?;
-        ensure!(gone.contains("changes before"), "{gone}");
+        ensure!(gone.contains("first="), "{gone}");
+        let url = format!("http://{}/v1/watch/kv?from=1", cluster.address(1)?);
+        let status = std::process::Command::new("curl")
+            .args(["--silent", "--output", "/dev/null", "--write-out"])
+            .args(["%{http_code}", "--max-time", "60", &url])
+            .output()?;
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        ensure!(status == "410", "{status}");
 
         let mut command = hostctl.command(["watch", "--plugin", "kv", "key/", "--present"]);
         let mut watching = command.spawn()?;
@@ -343,5 +350,81 @@ fn keys_that_expire_are_told_on_every_node() {
             ensure!(changed.changes[0].event == expired, "{changed:?}");
             Ok(())
         })
+    });
+}
+
+/// Server-sent events, as curl gets them.
+struct Events {
+    process: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Events {
+    fn of(url: &str, last: Option<&str>) -> Result<Self> {
+        let mut curl = std::process::Command::new("curl");
+        curl.args([
+            "--silent",
+            "--no-buffer",
+            "--fail",
+            "--max-time",
+            "120",
+            url,
+        ]);
+        if let Some(last) = last {
+            curl.args(["--header", &format!("Last-Event-ID: {last}")]);
+        }
+        let mut process = curl.stdout(std::process::Stdio::piped()).spawn()?;
+        let output = process.stdout.take().context("its output")?;
+        let lines = BufReader::new(output).lines();
+        Ok(Self { process, lines })
+    }
+
+    /// The next line that begins so, without that.
+    fn next(&mut self, start: &str) -> Result<String> {
+        for line in self.lines.by_ref() {
+            if let Some(rest) = line?.strip_prefix(start) {
+                return Ok(rest.to_owned());
+            }
+        }
+        bail!("the stream ended")
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn curl_watches_and_goes_on_behind_the_last_event() {
+    story(1, |cluster| {
+        let hostctl = cluster.hostctl();
+        let url = format!("http://{}/v1/watch/kv?prefix=user:", cluster.address(1)?);
+        let mut events = Events::of(&url, None)?;
+        events.next(": watching")?;
+        hostctl.call(&["set", "other", "1"])?;
+        hostctl.call(&["mset", "user:1", "ann", "user:2", "bob"])?;
+        ensure!(events.next("event: ")? == "changed");
+        let id = events.next("id: ")?;
+        let data: serde_json::Value = serde_json::from_str(&events.next("data: ")?)?;
+        ensure!(data["revision"] == id.as_str(), "{data}");
+        ensure!(data["changes"][0]["key"] == "user:1", "{data}");
+        ensure!(data["changes"][1]["value"] == "bob", "{data}");
+        drop(events);
+
+        hostctl.call(&["del", "user:1"])?;
+        let mut events = Events::of(&url, Some(&id))?;
+        let data: serde_json::Value = serde_json::from_str(&events.next("data: ")?)?;
+        ensure!(data["changes"][0]["type"] == "delete", "{data}");
+
+        let mut present = Events::of(&format!("{url}&present=true"), None)?;
+        let data: serde_json::Value = serde_json::from_str(&present.next("data: ")?)?;
+        ensure!(data["keys"][0]["key"] == "user:2", "{data}");
+        present.next("event: synced")?;
+        // The node's stop ends them.
+        cluster.stop()
     });
 }

@@ -23,5 +23,6 @@ mod openapi;
 mod parse;
 mod refused;
 mod router;
+mod watch;
 
 pub(crate) use connection::Door;

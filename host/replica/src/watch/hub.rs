@@ -1,6 +1,6 @@
 //! What was changed lately, and who waits for more.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -32,7 +32,7 @@ struct State {
     /// Everything before this revision is applied.
     next: Revision,
     index: Index,
-    waiting: HashMap<u64, Waiting>,
+    waiting: BTreeMap<u64, Waiting>,
     last_watcher: u64,
     /// How often all watchers were cut, and why the last time.
     cuts: u64,
@@ -79,7 +79,7 @@ impl Hub {
                 from: past.from,
                 next,
                 index: Index::default(),
-                waiting: HashMap::new(),
+                waiting: BTreeMap::new(),
                 last_watcher: 0,
                 cuts: 0,
                 cut: None,
@@ -330,7 +330,7 @@ fn compacted(first: Revision) -> Failure {
     Failure::new(
         FailureCode::Compacted(first),
         format!(
-            "changes before {first} are not known here any more; read the present state, and watch from there"
+            "first={first}: changes before are not known here any more; read the present state, and watch from there"
         ),
     )
 }

@@ -1,6 +1,6 @@
 //! Finds the watchers whom a change concerns, without a look at the others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use hostd_protocol::{Change, ChangeEvent, Subject, Watch};
 
@@ -15,7 +15,7 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct Places {
     all: Prefixes,
-    by_plugin: HashMap<String, Prefixes>,
+    by_plugin: BTreeMap<String, Prefixes>,
 }
 
 /// Watchers by prefix. A lookup takes one step for each length that occurs.
@@ -23,7 +23,7 @@ struct Places {
 struct Prefixes {
     /// How many prefixes have this length.
     lengths: BTreeMap<usize, usize>,
-    watchers: HashMap<Vec<u8>, Vec<u64>>,
+    watchers: BTreeMap<Vec<u8>, Vec<u64>>,
 }
 
 impl Index {
