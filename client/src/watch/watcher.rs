@@ -149,9 +149,18 @@ impl Watcher {
     async fn connect(&mut self) -> Result<Live, CallError> {
         let begun = Instant::now();
         let mut pause = PAUSE_FIRST;
+        let mut asked_for_members = false;
         loop {
             let trouble = match self.round().await {
                 Ok(live) => return Ok(live),
+                Err(Trouble::Final(error)) if error.code() == "compacted" && !asked_for_members => {
+                    // There may be members that this client has not heard of, and that know more.
+                    asked_for_members = true;
+                    match self.client.members().await {
+                        Ok(_) => continue,
+                        Err(_) => return Err(error),
+                    }
+                }
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Passing(error)) => error,
             };

@@ -170,10 +170,12 @@ impl Machine {
     /// From now on saves with each checkpoint what was changed, the newest changes up to so many bytes.
     /// Returns those that earlier ones have saved. To be called before anything is applied.
     pub fn keep_past(&mut self, bytes_max: usize) -> Result<Past, Fault> {
-        let index = self.checkpoint.unwrap_or(0);
-        let past = watched::load(&self.store.database(), index)?;
-        self.collector
-            .keep(Revision::start_of(index + 1), bytes_max);
+        let past = match self.checkpoint {
+            Some(index) => watched::load(&self.store.database(), index)?,
+            None => Past::default(),
+        };
+        let from = self.checkpoint.map_or(0, |index| index + 1);
+        self.collector.keep(Revision::start_of(from), bytes_max);
         Ok(past)
     }
 
