@@ -119,7 +119,7 @@ fn print(item: &WatchItem, format: Format) -> io::Result<()> {
                 match format {
                     Format::Text => write_change(&mut out, changed.revision, change)?,
                     Format::Json => {
-                        writeln!(out, "{}", as_json::of_change(changed.revision, change))?
+                        writeln!(out, "{}", as_json::of_change(changed.revision, change))?;
                     }
                 }
             }

@@ -210,7 +210,7 @@ fn who_asks_for_what_is_gone_is_told_so_and_begins_with_the_present() {
         let mut command = hostctl.command(["watch", "--plugin", "kv", "key/", "--present"]);
         let mut watching = command.spawn()?;
         let lines = BufReader::new(watching.stdout.take().context("its output")?).lines();
-        let mut lines = lines.map(|line| line.unwrap_or_default());
+        let mut lines = lines.map(Result::unwrap_or_default);
         for key in ["key/0", "key/1", "key/2", "key/3", "key/last"] {
             let line = lines.next().context("it ended")?;
             ensure!(line.contains(&format!(" kv present {key} ")), "{line}");

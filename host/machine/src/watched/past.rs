@@ -60,15 +60,14 @@ pub(crate) fn save(transaction: &WriteTransaction, index: u64, new: &NewPast) ->
             head.until == *follows && unsaved.from <= Revision::start_of(follows + 1)
         })
     };
-    let mut head = match continued {
-        Some(head) => head,
-        None => {
-            transaction.delete_table(PAST)?;
-            Head {
-                from: unsaved.from,
-                until: 0,
-                next: 1,
-            }
+    let mut head = if let Some(head) = continued {
+        head
+    } else {
+        transaction.delete_table(PAST)?;
+        Head {
+            from: unsaved.from,
+            until: 0,
+            next: 1,
         }
     };
     let mut table = transaction.open_table(PAST)?;
