@@ -38,15 +38,26 @@ impl Watching {
         caller: &Caller,
         mut watch: Watch,
     ) -> Result<Self, CallError> {
-        if !matches!(watch.start, Start::From(_)) {
+        let caught_up = !matches!(watch.start, Start::From(_));
+        if caught_up {
             replica.read_barrier(Instant::now() + CATCH_UP).await?;
         }
         if let Some(plugin) = &mut watch.plugin {
             plugin.make_ascii_lowercase();
         }
         let views = replica.views();
-        let policy = Arc::clone(views.latest().policy());
-        permit_watch(&policy, &caller.identity, &watch)?;
+        let permitted = || {
+            let policy = Arc::clone(views.latest().policy());
+            permit_watch(&policy, &caller.identity, &watch).map(|()| policy)
+        };
+        let policy = match permitted() {
+            // The rule that allows it may be newer than what this node has applied.
+            Err(_) if !caught_up => {
+                replica.read_barrier(Instant::now() + CATCH_UP).await?;
+                permitted()?
+            }
+            asked => asked?,
+        };
         tracing::debug!(principal = &*caller.identity, from = %caller.from, "a watch begins");
         Ok(Self {
             inner: replica.watch(watch.clone())?,
@@ -78,7 +89,7 @@ impl Stream for Watching {
         }
         let item = match self.inner.poll_next_unpin(context) {
             Poll::Ready(Some(Err(failure))) => Some(Err(failure.into())),
-            // Asked last: what an item tells was there when the policy was already as it is now.
+            // Asked after there is an item: a policy that was changed before it was told counts.
             Poll::Ready(Some(Ok(item))) => Some(self.permit().map(|()| item)),
             Poll::Ready(None) => None,
             Poll::Pending => match self.permit() {

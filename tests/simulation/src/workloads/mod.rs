@@ -177,8 +177,8 @@ impl Load {
         }
         let watches: Arc<dyn Workload> = Arc::new(watches::Watches::default());
         load.workloads.push(Arc::clone(&watches));
-        load.client(CLIENTS + 3, Arc::clone(&watches), pause_ms, world);
-        load.client(CLIENTS + 4, watches, pause_ms, world);
+        load.client(CLIENTS + 5, Arc::clone(&watches), pause_ms, world);
+        load.client(CLIENTS + 6, watches, pause_ms, world);
         load
     }
 
