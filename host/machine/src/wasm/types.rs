@@ -75,7 +75,7 @@ pub(crate) struct WatchedPart {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WatchedTail {
+pub(crate) struct WatchedTail {
     last: u8,
     bytes: u32,
     counted: bool,
