@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use futures_util::stream::Pending;
 use hostd_gateway::{Caller, Doors, Gateway, Limits, Service};
 use hostd_protocol::{
     Access, CallError, CommandDescription, Failure, FailureCode, PluginDescription, Reply, Request,
-    Response,
+    Response, Watch, WatchItem,
 };
 
 #[derive(Clone, Default)]
@@ -24,6 +25,8 @@ struct Echo {
 }
 
 impl Service for Echo {
+    type Watching = Pending<Result<WatchItem, CallError>>;
+
     async fn handle(&self, _: &Caller, request: Request) -> Result<Response, CallError> {
         match request {
             Request::Call(call) if call.command == "ticket" => Ok(Response::Reply(Reply::Integer(
@@ -54,10 +57,15 @@ impl Service for Echo {
             | Request::Barrier { .. }
             | Request::Raft
             | Request::Clock
-            | Request::Token(_) => {
+            | Request::Token(_)
+            | Request::Watch(_) => {
                 Err(Failure::new(FailureCode::Unsupported, "this is no cluster").into())
             }
         }
+    }
+
+    async fn watch(&self, _: &Caller, _: Watch) -> Result<Self::Watching, CallError> {
+        Err(Failure::new(FailureCode::Unsupported, "nothing changes here").into())
     }
 
     fn unproved(&self) -> Option<Arc<str>> {

@@ -8,7 +8,7 @@ use hostd_protocol::{
     Access, Call, CallError, Consistency, DryRun, Limits, LogPage, Member, MemberChange,
     NodeStatus, Once, PluginChange, PluginDescription, PluginInfo, Policy, PolicyChange, Rejection,
     RejectionCode, Reply, Request, Response, TokenChange, TokenInfo, TokenRequest,
-    UPLOAD_CHUNK_BYTES, Verified,
+    UPLOAD_CHUNK_BYTES, Verified, Watch,
 };
 use hostd_quic::Ended;
 use serde_bytes::ByteBuf;
@@ -19,6 +19,7 @@ use crate::cluster::{Cluster, NoRoute};
 use crate::director::Director;
 use crate::request::{Outcome, Plan, send};
 use crate::session::{Sessions, Ticket};
+use crate::watch::{Lines, Watcher};
 use crate::{Builder, failure};
 
 /// Room in a frame for everything around the arguments.
@@ -44,6 +45,7 @@ struct Inner {
     catalogue: Catalogue,
     timeout: Duration,
     one_shot: bool,
+    lines: Lines,
     _director: Director,
 }
 
@@ -74,6 +76,7 @@ impl Client {
                 catalogue: Catalogue::default(),
                 timeout: builder.timeout,
                 one_shot: builder.one_shot,
+                lines: Lines::default(),
                 _director: Director::start(cluster.clone()),
                 cluster: cluster.clone(),
             }),
@@ -300,6 +303,23 @@ impl Client {
             Response::Tokens(tokens) => Ok(tokens),
             _ => Err(failure::unexpected()),
         }
+    }
+
+    /// Watches changes. Nothing is sent before the first [`Watcher::next`].
+    pub fn watch(&self, watch: Watch) -> Watcher {
+        Watcher::new(self.clone(), watch)
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.inner.lines
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.inner.timeout
     }
 
     /// Uploads a component in pieces, and returns its digest, by which it can be activated. Goes on

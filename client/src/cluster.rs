@@ -268,6 +268,15 @@ impl Cluster {
             .collect()
     }
 
+    /// Every node, beginning with another each time.
+    pub(crate) fn in_turn(&self) -> Vec<Arc<Node>> {
+        let mut nodes = lock(&self.nodes).clone();
+        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
+        let count = nodes.len().max(1);
+        nodes.rotate_left(turn % count);
+        nodes
+    }
+
     /// Closes every connection.
     pub(crate) async fn close(&self) {
         *lock(&self.primary) = None;

@@ -26,9 +26,15 @@
 //! across clients and restarts. After an error of code `timeout`, `no_quorum` or `fault` the
 //! outcome of a write is not known when the call returns; after any other it did not take effect.
 //!
+//! # Watching
+//!
+//! [`Client::watch`] returns changes of keys, or what plugins publish, from now or an earlier revision
+//! on: each once, in order, whatever happens to nodes and connections meanwhile.
+//!
 //! Layers, each knowing only the ones after it: `client` (what callers see) → `session`,
 //! `catalogue` → `request` (one request until its deadline: retries, hedging) → `cluster` (which
 //! node to ask) → `node` (dialling one address) → `link` (frames on one connection).
+//! `watch` has connections of its own.
 
 #![forbid(unsafe_code)]
 
@@ -43,6 +49,7 @@ mod node;
 mod request;
 mod session;
 mod snapshots;
+mod watch;
 
 pub use builder::Builder;
 pub use client::{CallOptions, Client};
@@ -50,6 +57,10 @@ pub use hostd_pki::Credentials;
 pub use hostd_protocol::{
     Access, CallError, Consistency, Failure, FailureCode, Limits, Member, MemberChange, NodeStatus,
     PluginChange, PluginDescription, PluginInfo, PolicyChange, Rejection, RejectionCode, Reply,
-    Rule,
+    Revision, Rule,
+};
+pub use hostd_protocol::{
+    Change, ChangeEvent, Changed, PresentKey, Start, Subject, Watch, WatchItem,
 };
 pub use snapshots::Snapshots;
+pub use watch::Watcher;

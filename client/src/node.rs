@@ -10,7 +10,7 @@ use hostd_pki::Identity;
 use hostd_protocol::NodeId;
 use hostd_quic::{Ended, SERVER_NAME};
 use quinn::rustls::pki_types::CertificateDer;
-use quinn::{ClientConfig, Endpoint};
+use quinn::{ClientConfig, Connection, Endpoint};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -45,7 +45,7 @@ impl Dialer {
 
     /// Dials every address that a name has, each a little after the one before, and takes the
     /// first that answers: `localhost` may mean an IPv6 address at which nobody listens.
-    async fn dial(&self, address: &str) -> Result<Link, Ended> {
+    pub(crate) async fn connect(&self, address: &str) -> Result<Connection, Ended> {
         let resolved: Vec<SocketAddr> = lookup_host(address)
             .await
             .map_err(|error| Ended::Lost(format!("not an address: {error}")))?
@@ -55,13 +55,13 @@ impl Dialer {
             .zip(0u32..)
             .map(|(target, position)| async move {
                 sleep(STAGGER * position).await;
-                timeout(self.within, self.connect(target)).await
+                timeout(self.within, self.connect_to(target)).await
             })
             .collect();
         let mut last = Ended::Lost("the name has no address".to_owned());
         while let Some(result) = dialled.next().await {
             match result {
-                Ok(Ok(link)) => return Ok(link),
+                Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(ended)) => last = ended,
                 Err(_) => last = Ended::Lost(format!("no answer within {:?}", self.within)),
             }
@@ -69,15 +69,18 @@ impl Dialer {
         Err(last)
     }
 
-    async fn connect(&self, target: SocketAddr) -> Result<Link, Ended> {
+    async fn dial(&self, address: &str) -> Result<Link, Ended> {
+        Link::open(self.connect(address).await?).await
+    }
+
+    async fn connect_to(&self, target: SocketAddr) -> Result<Connection, Ended> {
         let lost = |error: &dyn std::fmt::Display| Ended::Lost(error.to_string());
         let endpoint = self.endpoint(target).map_err(|error| lost(&error))?;
-        let connection = endpoint
+        endpoint
             .connect_with(self.config.clone(), target, SERVER_NAME)
             .map_err(|error| lost(&error))?
             .await
-            .map_err(|error| Ended::new(&error))?;
-        Link::open(connection).await
+            .map_err(|error| Ended::new(&error))
     }
 
     fn endpoint(&self, target: SocketAddr) -> std::io::Result<Endpoint> {

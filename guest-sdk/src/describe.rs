@@ -20,6 +20,8 @@ pub struct PluginInfo {
     pub migrates: &'static [u32],
     /// Whether it does so key by key.
     pub migrates_by_key: bool,
+    /// Which parts of its state may be watched.
+    pub watched: &'static [crate::Watched],
     /// Its commands, a table for each group.
     pub commands: &'static [&'static [CommandInfo]],
 }

@@ -60,7 +60,8 @@
 //!
 //! [`View::now`] and [`View::random`] give the command's own time and random numbers.
 //! [`Context::timer`] asks to be woken, which calls the method with `#[wake]`.
-//! [`Context::publish`] tells subscribers. The macros [`error!`], [`warn!`], [`info!`],
+//! [`Context::publish`] tells subscribers, and `#[plugin(watched = [Watched::map("users")])]` lets
+//! them watch a part of the state. The macros [`error!`], [`warn!`], [`info!`],
 //! [`debug!`] and [`trace!`] write to the node's log.
 
 #![deny(unsafe_code)]
@@ -82,6 +83,7 @@ mod rejection;
 mod replies;
 pub mod state;
 mod timer;
+mod watched;
 
 pub use access::{Access, ReadOnly, ReadWrite};
 pub use arguments::{Argument, Key};
@@ -92,6 +94,7 @@ pub use random::Random;
 pub use rejection::{Refusal, Rejection};
 pub use replies::{IntoReply, Map as ReplyMap, Reply};
 pub use timer::Timer;
+pub use watched::{Tail, Watched};
 
 /// A command's result.
 pub type Result<T, E = Rejection> = core::result::Result<T, E>;
@@ -99,8 +102,8 @@ pub type Result<T, E = Rejection> = core::result::Result<T, E>;
 /// What nearly every plugin uses.
 pub mod prelude {
     pub use crate::{
-        Context, Key, Rejection, Reply, Result, Time, View, commands, debug, error, info, migrate,
-        migrate_key, plugin, read, trace, wake, warn, write,
+        Context, Key, Rejection, Reply, Result, Tail, Time, View, Watched, commands, debug, error,
+        info, migrate, migrate_key, plugin, read, trace, wake, warn, write,
     };
     pub use core::time::Duration;
 }

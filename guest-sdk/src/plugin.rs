@@ -2,10 +2,10 @@
 
 use crate::arguments::{Argument, Arguments, Errors};
 use crate::bindings::Guest;
-use crate::bindings::hostd::plugin::types::{Description, Token};
+use crate::bindings::hostd::plugin::types::{Description, Token, WatchedPart};
 use crate::describe::{CommandInfo, PluginInfo};
 use crate::replies::ReplyBuffer;
-use crate::{Context, IntoReply, Rejection, Result, View};
+use crate::{Context, IntoReply, Rejection, Result, View, Watched};
 
 /// A reply in prefix order.
 pub type Tokens = Vec<Token>;
@@ -78,6 +78,11 @@ impl<P: Plugin> Guest for P {
     fn describe() -> Description {
         start();
         P::INFO.describe()
+    }
+
+    fn watched() -> Vec<WatchedPart> {
+        start();
+        P::INFO.watched.iter().map(Watched::describe).collect()
     }
 
     fn apply(command: String, arguments: Vec<Vec<u8>>) -> Result<Tokens> {

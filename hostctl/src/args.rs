@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hostd_protocol::{Consistency, DEFAULT_ADDRESS, NodeId};
 
-use crate::{bench, call, commands, log, member, pki, plugin, policy, snapshot, token, user};
+use crate::{
+    bench, call, commands, log, member, pki, plugin, policy, snapshot, token, user, watch,
+};
 
 /// Asks a hostd cluster: calls commands of its plugins, shows and changes its members.
 #[derive(Debug, Parser)]
@@ -27,7 +29,7 @@ Examples:
 
 Errors go to standard error as `code: message`. Exit codes: 2 usage, or not built yet; 3 the
 call is wrong; 4 the plugin refused; 5 not allowed; 6 the plugin failed; 7 the cluster cannot
-answer now; 1 anything else."
+answer now; 8 what was to be watched is not known any more; 1 anything else."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -203,8 +205,8 @@ Examples:
     /// Take, list, fetch, check and restore snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Command),
-    /// Print a plugin's events as they happen (not built yet)
-    Watch(NotBuilt),
+    /// Print changes of keys as they happen, or what plugins publish
+    Watch(watch::Arguments),
     /// Upload a directory to the secrets plugin (not built yet)
     Store(NotBuilt),
     /// Mirror a tree of the secrets plugin to a directory (not built yet)

@@ -26,6 +26,7 @@ mod template;
 mod token;
 mod user;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Commands(commands) => run_here(commands::run(&global, commands)),
         Command::Status => run_here(status::run(&global)),
         Command::Verify => run_here(verify::run(&global)),
+        Command::Watch(watch) => run_here(watch::run(&global, watch)),
         Command::Member(member) => run_here(member::run(&global, member)),
         Command::Pki(command) => pki::run(&global, command),
         Command::Policy(command) => run_here(policy::run(&global, command)),
@@ -51,7 +53,6 @@ fn main() -> ExitCode {
         Command::Completion { shell } => completion::run(shell),
         Command::Token(command) => run_here(token::run(&global, command)),
         Command::Snapshot(command) => run_here(snapshot::run(&global, command)),
-        Command::Watch(_) => Err(Exit::not_built("watch")),
         Command::Store(_) => Err(Exit::not_built("store")),
         Command::Pull(_) => Err(Exit::not_built("pull")),
     };

@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::stream::Pending;
 use hostd_client::{Builder, Client, Credentials};
 use hostd_gateway::{Caller, Doors, Gateway, Limits, Service};
 use hostd_pki::Authority;
 use hostd_protocol::{
     Access, Call, CallError, CommandDescription, EngineIdentity, Failure, FailureCode, Health,
     Member, NodeId, NodeStatus, Once, Outcome, PluginDescription, PluginStatus, Rejection,
-    RejectionCode, Reply, Request, Response, Role,
+    RejectionCode, Reply, Request, Response, Role, Watch, WatchItem,
 };
 use proxy::Proxy;
 use quinn::Endpoint;
@@ -273,6 +274,12 @@ struct FakeService {
 }
 
 impl Service for FakeService {
+    type Watching = Pending<Result<WatchItem, CallError>>;
+
+    async fn watch(&self, _: &Caller, _: Watch) -> Result<Self::Watching, CallError> {
+        Err(Failure::new(FailureCode::Unsupported, "nothing changes here").into())
+    }
+
     async fn handle(&self, _: &Caller, request: Request) -> Result<Response, CallError> {
         let kind = match &request {
             Request::Call(call) => call.command.clone(),

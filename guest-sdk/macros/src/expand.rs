@@ -38,6 +38,7 @@ pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         ));
     }
     let errors = arguments.errors();
+    let watched = &arguments.watched;
     let groups = &arguments.groups;
     let wake = methods.wake.as_ref().map(|handler| wake(owner, handler));
     let migrate = methods
@@ -67,6 +68,7 @@ pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> Result<TokenS
                     reads: &[#(#reads),*],
                     migrates: &[#(#migrates),*],
                     migrates_by_key: #by_key,
+                    watched: &[#(#watched),*],
                     commands: &[
                         <#owner as Commands>::COMMANDS,
                         #(<#groups as Commands>::COMMANDS),*

@@ -17,6 +17,7 @@ pub(crate) struct Arguments {
     pub(crate) state_version: Option<LitInt>,
     pub(crate) reads: Vec<Expr>,
     pub(crate) migrates: Vec<Expr>,
+    pub(crate) watched: Vec<Expr>,
     pub(crate) redis_errors: bool,
 }
 
@@ -50,6 +51,9 @@ impl Arguments {
         } else if path.is_ident("migrates") {
             let list: ExprArray = meta.value()?.parse()?;
             self.migrates = list.elems.into_iter().collect();
+        } else if path.is_ident("watched") {
+            let list: ExprArray = meta.value()?.parse()?;
+            self.watched = list.elems.into_iter().collect();
         } else if path.is_ident("errors") {
             let wording: LitStr = meta.value()?.parse()?;
             self.redis_errors = match wording.value().as_str() {
@@ -64,7 +68,7 @@ impl Arguments {
             };
         } else {
             return Err(meta.error(
-                "expected name, version, summary, groups, state_version, reads, migrates or errors",
+                "expected name, version, summary, groups, state_version, reads, migrates, watched or errors",
             ));
         }
         Ok(())

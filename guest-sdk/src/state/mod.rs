@@ -49,6 +49,11 @@ fn collection_key(tag: Tag, name: &[u8]) -> Vec<u8> {
     key
 }
 
+/// What the keys of the map of this name begin with.
+pub(crate) fn map_prefix(name: &[u8]) -> Vec<u8> {
+    collection_key(Tag::Map, name)
+}
+
 /// Stops the command: the state holds what this code cannot read. It was written under another
 /// type, or by a version of the plugin with another layout and no migration.
 #[cold]

@@ -17,6 +17,10 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Bytes of all unanswered requests.
     pub in_flight_bytes_max: usize,
+    /// Watches of one connection.
+    pub watches_per_connection_max: usize,
+    /// Watches of all connections.
+    pub watches_max: usize,
     /// Bytes of one request, encoded.
     pub request_bytes_max: usize,
     /// Bytes of a request that is too large and yet read to its end and dropped, so that its
@@ -44,6 +48,8 @@ impl Default for Limits {
             in_flight_per_connection_max: 8_192,
             in_flight_max: 65_536,
             in_flight_bytes_max: 256 << 20,
+            watches_per_connection_max: 4_096,
+            watches_max: 65_536,
             // Names, lengths and identifiers around the arguments.
             request_bytes_max: usize::try_from(arguments).unwrap_or(usize::MAX) + (64 << 10),
             skip_bytes_max: 256 << 20,
@@ -65,6 +71,7 @@ pub struct Load {
     bytes: AtomicUsize,
     /// Bytes of answers that are not read, where they are many.
     answers: AtomicUsize,
+    watches: AtomicUsize,
 }
 
 impl Load {
@@ -76,6 +83,15 @@ impl Load {
     /// Unanswered requests.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Watches.
+    pub fn watches(&self) -> usize {
+        self.watches.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn watches_counter(&self) -> &AtomicUsize {
+        &self.watches
     }
 
     /// Counts a connection for as long as the returned value lives; `None` when there are enough.

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::Stream;
 use hostd_protocol::{
     Access, Call, CallError, CommandDescription, EnrollRequest, Enrolled, Failure, FailureCode,
-    NodeId, Reply, Request, Response,
+    NodeId, Reply, Request, Response, Watch, WatchItem,
 };
 
 use crate::answer;
@@ -46,6 +47,9 @@ pub enum Elsewhere {
 /// connection: they must not block, and long computations belong on another thread. They are dropped
 /// when the client is gone.
 pub trait Service: Clone + Send + Sync + 'static {
+    /// A watch that goes on: what its watcher is told, until the first error.
+    type Watching: Stream<Item = Result<WatchItem, CallError>> + Send + Unpin + 'static;
+
     /// Answers one request.
     fn handle(
         &self,
@@ -120,6 +124,13 @@ pub trait Service: Clone + Send + Sync + 'static {
             ))
         }
     }
+
+    /// Begins a watch. Dropping what is returned ends it.
+    fn watch(
+        &self,
+        caller: &Caller,
+        watch: Watch,
+    ) -> impl Future<Output = Result<Self::Watching, CallError>> + Send;
 
     /// Who a client is that has proved nothing; `None` when it must prove something first. Asked over
     /// TCP only: QUIC always has a certificate.

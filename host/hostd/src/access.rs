@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hostd_gateway::Require;
 use hostd_machine::policy::{Action, decide, user_of};
-use hostd_protocol::{Failure, FailureCode, Policy, Request};
+use hostd_protocol::{Failure, FailureCode, Policy, Request, Subject, Watch};
 
 use crate::config::{Config, DEFAULT_IDENTITY, Secret};
 
@@ -82,7 +82,8 @@ pub(crate) fn permit(policy: &Policy, identity: &str, request: &Request) -> Resu
         | Request::Commands
         | Request::Members
         | Request::Barrier { .. }
-        | Request::Clock => Action::Enter,
+        | Request::Clock
+        | Request::Watch(_) => Action::Enter,
         Request::Status { .. } | Request::Plugins | Request::Metrics | Request::Raft => {
             Action::Observe
         }
@@ -108,6 +109,22 @@ fn permit_action(policy: &Policy, identity: &str, action: Action<'_>) -> Result<
     decide(policy, identity, action)
         .map_err(|reason| Failure::new(FailureCode::PermissionDenied, reason))
 }
+
+/// Whether the policy lets somebody watch this. Without a plugin, all of them are meant.
+pub(crate) fn permit_watch(policy: &Policy, identity: &str, watch: &Watch) -> Result<(), Failure> {
+    let action = Action::Watch {
+        plugin: watch.plugin.as_deref().unwrap_or(EVERY_PLUGIN),
+        prefix: match &watch.subject {
+            Subject::Keys(prefix) => prefix,
+            Subject::Topics(prefix) => prefix.as_bytes(),
+        },
+    };
+    decide(policy, identity, action)
+        .map_err(|reason| Failure::new(FailureCode::PermissionDenied, reason))
+}
+
+/// No plugin's name: what allows it allows all.
+const EVERY_PLUGIN: &str = "*";
 
 #[cfg(test)]
 mod tests {

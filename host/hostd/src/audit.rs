@@ -142,7 +142,8 @@ pub(crate) fn subject(request: &Request) -> Option<String> {
         | Request::Metrics
         | Request::Barrier { .. }
         | Request::Raft
-        | Request::Clock => return None,
+        | Request::Clock
+        | Request::Watch(_) => return None,
     })
 }
 

@@ -46,6 +46,8 @@ pub struct Config {
     pub policy: Vec<Rule>,
     /// What a node that does not lead answers RESP clients' calls of plugins, instead of passing them on.
     pub redirect: Option<Redirect>,
+    /// Size of the newest changes that are kept for watchers, in memory and on disk.
+    pub watch_bytes: usize,
     /// Follow no newer rules than these, as an earlier hostd that does not know them.
     pub rules_max: Option<u32>,
 }
@@ -71,6 +73,7 @@ impl Config {
             policy: Vec::new(),
             require: Require::Nothing,
             redirect: None,
+            watch_bytes: WATCH_BYTES,
             rules_max: None,
         }
     }
@@ -93,6 +96,9 @@ impl Config {
         }
     }
 }
+
+/// Size of the changes that are kept for watchers unless something else is said.
+pub(crate) const WATCH_BYTES: usize = 32 << 20;
 
 /// Who a RESP or HTTP client is that gives no name: Redis's name for it.
 pub const DEFAULT_IDENTITY: &str = "default";

@@ -27,6 +27,7 @@ mod replication;
 mod restore;
 mod service;
 mod snapshots;
+mod watch;
 
 pub use audit::AuditLog;
 pub use config::{Config, ConfigError, DEFAULT_IDENTITY, Formation, Pki, Secret};

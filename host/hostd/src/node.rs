@@ -167,7 +167,7 @@ impl Node {
             let (engine, credentials) = (Arc::clone(&engine), credentials.clone());
             let ground =
                 Ground::of_system(config, engine, credentials, doors.clone(), data).await?;
-            let node = Self::start_on(config, files.clone(), ground).await?;
+            let node = Box::pin(Self::start_on(config, files.clone(), ground)).await?;
             recover::done(data);
             recover::remember_members(&node.replica, data);
             Ok(node)

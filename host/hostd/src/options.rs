@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use hostd_gateway::Require;
 use serde::Deserialize;
 
-use crate::config::{Config, ConfigError, Formation, Pki, Redirect, Secret};
+use crate::config::{Config, ConfigError, Formation, Pki, Redirect, Secret, WATCH_BYTES};
 use crate::dev::DevOptions;
 
 /// Runs WebAssembly components as a replicated state machine.
@@ -145,6 +145,10 @@ pub struct Options {
     #[serde(default)]
     pub try_errors: bool,
 
+    /// Newest changes that are kept for watchers, in memory and on disk [default: 32MiB]
+    #[arg(long, value_name = "SIZE", env = "HOSTD_WATCH_HISTORY")]
+    pub watch_history: Option<String>,
+
     /// Damaged or outdated data: set it aside, rejoin as a learner, vote once in sync
     #[arg(long, env = "HOSTD_RECOVER")]
     #[serde(default)]
@@ -254,6 +258,7 @@ impl Options {
             policy: self.policy.or(file.policy),
             redirect: self.redirect || file.redirect,
             try_errors: self.try_errors || file.try_errors,
+            watch_history: self.watch_history.or(file.watch_history),
             recover: self.recover || file.recover,
             rules_max: self.rules_max.or(file.rules_max),
         }
@@ -356,6 +361,13 @@ impl Options {
                 (false, true) => Some(Redirect::Moved),
                 (false, false) => None,
             },
+            watch_bytes: match &self.watch_history {
+                Some(size) => bytes(size).ok_or_else(|| {
+                    let detail = format!("{size:?} is not a size such as 32MiB");
+                    bad("--watch-history", detail)
+                })?,
+                None => WATCH_BYTES,
+            },
             rules_max: self.rules_max,
         })
     }
@@ -380,6 +392,19 @@ fn secret(given: String) -> Result<Secret, ConfigError> {
         return Err(bad("the password is empty".into()));
     }
     Ok(secret.into())
+}
+
+/// A size: a number of bytes, or of KiB, MiB or GiB.
+fn bytes(size: &str) -> Option<usize> {
+    let digits = size.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match size[digits.len()..].trim() {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
 }
 
 /// Whether this has the form of `host:port`. Whether it resolves shows when it is dialled.

@@ -56,6 +56,7 @@ pub(crate) async fn open(
         state_file: directory.join(STATE_FILE),
         log_file: directory.join(LOG_FILE),
         replaces: config.recover,
+        watch_bytes: config.watch_bytes,
         unavailable_after: UNAVAILABLE_AFTER,
     };
     let parts = ReplicaParts {

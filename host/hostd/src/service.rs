@@ -10,8 +10,8 @@ use hostd_machine::{Budget, Fault, RULES_POLICY, View, Views};
 use hostd_planted::{self as planted, Bug};
 use hostd_protocol::{
     Access, Call, CallError, Command, CommandDescription, Consistency, EnrollRequest, Enrolled,
-    Failure, FailureCode, Health, Outcome, PluginChange, Policy, PolicyChange, Rejection, RejectionCode,
-    Reply, Request, Response, TokenChange, TokenRequest,
+    Failure, FailureCode, Health, Outcome, PluginChange, Policy, PolicyChange, Rejection,
+    RejectionCode, Reply, Request, Response, TokenChange, TokenRequest, Watch,
 };
 use hostd_replica::Replica;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -24,6 +24,7 @@ use crate::config::{Config, Redirect};
 use crate::enroll::{Desk, check_rules};
 use crate::health;
 use crate::metrics::{self, Calls};
+use crate::watch::Watching;
 
 /// The longest that a client may ask a node to try.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_mins(1);
@@ -413,6 +414,16 @@ impl Service {
         permit(self.views.latest().policy(), identity, request)
     }
 
+    fn refuse_while_founding(&self) -> Result<(), CallError> {
+        if self.is_open() {
+            return Ok(());
+        }
+        Err(failure(
+            FailureCode::NoLeader,
+            "the cluster is being founded; try again in a moment",
+        ))
+    }
+
     async fn answer(&self, principal: &Arc<str>, request: Request) -> Result<Response, CallError> {
         match request {
             Request::Call(call) => self.call(principal, call).await.map(Response::Reply),
@@ -497,6 +508,10 @@ impl Service {
             }
             Request::Token(request) => self.tokens(principal, request).await,
             Request::Snapshot(request) => crate::snapshots::answer(&self.replica, request).await,
+            Request::Watch(_) => Err(failure(
+                FailureCode::InvalidArgument,
+                "a watch is the first request of a stream of its own",
+            )),
             Request::Member(change) => {
                 self.replica
                     .change_membership(change, Instant::now() + TIMEOUT_MAX / 2)
@@ -515,13 +530,10 @@ impl Service {
 }
 
 impl hostd_gateway::Service for Service {
+    type Watching = Watching;
+
     async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
-        if !self.is_open() {
-            return Err(failure(
-                FailureCode::NoLeader,
-                "the cluster is being founded; try again in a moment",
-            ));
-        }
+        self.refuse_while_founding()?;
         let subject = audit::subject(&request);
         let answer = match self.permitted(&caller.identity, &request).await {
             Ok(()) => self.answer(&caller.identity, request).await,
@@ -599,6 +611,17 @@ impl hostd_gateway::Service for Service {
             (Some((_, address)), Redirect::Moved) => Elsewhere::Moved(address),
             (Some((_, address)), Redirect::Try) => Elsewhere::Try(address),
         })
+    }
+
+    async fn watch(&self, caller: &Caller, watch: Watch) -> Result<Watching, CallError> {
+        self.refuse_while_founding()?;
+        let watching = Watching::begin(&self.replica, caller, watch).await;
+        if let Err(error) = &watching
+            && audit::is_refusal(error)
+        {
+            self.audit.note(caller, "watch", Err(error));
+        }
+        watching
     }
 
     fn unproved(&self) -> Option<Arc<str>> {

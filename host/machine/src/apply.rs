@@ -122,7 +122,12 @@ impl Machine {
                 seed: &batch.seed,
             };
             let fuel_before = self.system.running.fuel;
+            let plugins = Arc::clone(&self.catalogue);
             let outcome = self.command(&moment, command, applied.events.as_mut())?;
+            if !Arc::ptr_eq(&plugins, &self.catalogue) {
+                self.collector.note_plugins(&plugins, &self.catalogue);
+            }
+            applied.changed.extend(self.collector.end(moment.revision));
             self.batch_reply_bytes += outcome.as_ref().map_or(0, Reply::size_bytes);
             applied.outcomes.push(outcome);
             applied.fuel.push(self.system.running.fuel - fuel_before);
@@ -456,6 +461,7 @@ impl Machine {
             events: mut told,
         } = ran;
         if writes.is_empty() {
+            self.collector.note(installed, &writes, &told, step > 0);
             events.append(&mut told);
             return Ok(outcome);
         }
@@ -483,6 +489,7 @@ impl Machine {
         self.system.running.usage.extend(usage);
         self.timers.note(&writes);
         self.note_changes(installed, &writes);
+        self.collector.note(installed, &writes, &told, step > 0);
         let layers = self.layers.as_mut().expect("no command is running");
         layers.merge(writes, moment.revision)?;
         events.append(&mut told);

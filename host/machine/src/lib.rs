@@ -40,6 +40,7 @@ mod tokens;
 mod uploads;
 mod usage;
 mod wasm;
+mod watched;
 
 pub use audit::{Audit, FoundRow, Names, Piece, Place, Rows, RowsAnswer, RowsQuestion, Sum};
 pub use catalogue::Catalogue;
@@ -53,5 +54,8 @@ pub use rehearsal::{Rehearsal, Rehearsals};
 pub use restore::{SnapshotSum, check_snapshot, restore};
 pub use snapshot::{InstallError, SnapshotReader};
 pub use spent::Spent;
-pub use store::{FlushJob, Flushed, Revision};
+pub use store::{FlushJob, Flushed};
 pub use wasm::{Engine, RULES_POLICY, RULES_TOKENS};
+pub use watched::{Past, PresentCursor, PresentPage};
+
+pub use hostd_protocol::Revision;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::{Entry, Limits, Outcome, Policy, TimeNs};
+use hostd_protocol::{Changed, Entry, Limits, Outcome, Policy, TimeNs};
 use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,8 @@ use crate::store::{Base, Checkpoint, FlushJob, Flushed, Layers, Revision, StateD
 use crate::system::System;
 use crate::timers::Front;
 use crate::wasm::{Engine, Instance};
-use crate::{Fault, OpenError, migration};
+use crate::watched::{Collector, NewPast, Past};
+use crate::{Fault, OpenError, migration, watched};
 
 /// A log entry's identity: Raft's log id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub struct Applied {
     pub fuel: Vec<u64>,
     /// Events of the commands that took effect, in order.
     pub events: Vec<Event>,
+    /// What commands changed of what plugins show, and what they published, in order.
+    pub changed: Vec<Arc<Changed>>,
     /// The write to disk that a checkpoint asks for.
     pub flush: Option<FlushJob>,
     /// This node's state at the previous checkpoint differs from the leader's.
@@ -107,6 +110,8 @@ pub struct Machine {
     pub(crate) held: Arc<Held>,
     /// Who wants to know of each call.
     pub(crate) recorder: Option<Recorder>,
+    /// What commands change, for watchers.
+    pub(crate) collector: Collector,
 }
 
 impl std::fmt::Debug for Machine {
@@ -158,7 +163,20 @@ impl Machine {
             frozen_membership: None,
             views,
             recorder: None,
+            collector: Collector::default(),
         }
+    }
+
+    /// From now on saves with each checkpoint what was changed, the newest changes up to so many bytes.
+    /// Returns those that earlier ones have saved. To be called before anything is applied.
+    pub fn keep_past(&mut self, bytes_max: usize) -> Result<Past, Fault> {
+        let past = match self.checkpoint {
+            Some(index) => watched::load(&self.store.database(), index)?,
+            None => Past::default(),
+        };
+        let from = self.checkpoint.map_or(0, |index| index + 1);
+        self.collector.keep(Revision::start_of(from), bytes_max);
+        Ok(past)
     }
 
     /// The last entry applied.
@@ -177,6 +195,11 @@ impl Machine {
             Some(own) if planted::active(Bug::OwnRules) => own.rules,
             _ => self.system.engine().map_or(0, |engine| engine.rules),
         }
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
     }
 
     /// What is on disk.
@@ -262,13 +285,16 @@ impl Machine {
         self.sessions.save(layers, revision)?;
         self.system.save(layers, revision);
         let changes = layers.freeze();
-        self.checkpoint = Some(position.index);
+        let follows = self.checkpoint.replace(position.index).unwrap_or(0);
+        let unsaved = self.collector.take_unsaved(position.index);
+        let past = unsaved.map(|unsaved| NewPast { follows, unsaved });
         self.frozen_membership.clone_from(&self.system.membership);
         Ok(FlushJob {
             database: self.store.database(),
             changes,
             position,
             digest: StateDigest::from_bytes(&self.durable.digest),
+            past,
         })
     }
 
@@ -290,6 +316,7 @@ impl Machine {
         self.checkpoint = checkpoint.position.map(|position| position.index);
         self.durable = parts.durable;
         self.frozen_membership = None;
+        self.collector.begin_anew(self.checkpoint.unwrap_or(0));
         self.publish();
         Ok(())
     }
@@ -381,6 +408,7 @@ mod tests {
                 changes: layers.freeze(),
                 position,
                 digest: StateDigest::default(),
+                past: None,
             };
             let checkpoint = job.run().unwrap().checkpoint;
             Parts::load(

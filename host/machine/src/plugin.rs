@@ -5,7 +5,8 @@ use thiserror::Error;
 use wasmtime::component::{Component, InstancePre};
 use wit_component::ComponentEncoder;
 
-use crate::wasm::{Engine, HostState, Stop, describe, own_failure};
+use crate::wasm::{Engine, HostState, Stop, ask_watched, describe, own_failure};
+use crate::watched::Parts;
 use crate::{Fault, compile_cost, imports};
 
 /// Bounds for the code that runs while a plugin is looked at, before it is part of a cluster.
@@ -29,6 +30,7 @@ const EXPORTS: [&str; 6] = [
 pub struct Plugin {
     digest: [u8; 32],
     description: PluginDescription,
+    watched: Parts,
     pub(crate) instance: InstancePre<HostState>,
 }
 
@@ -158,9 +160,17 @@ impl Plugin {
                 Stop::Fault(fault) => CompileError::Fault(fault),
             })?;
         first(description_problems(&description))?;
+        // Nothing that is replicated depends on it, so what cannot be used is no reason to refuse.
+        let watched = ask_watched(engine, &instance, DESCRIBE_MEMORY_BYTES, DESCRIBE_FUEL)?
+            .unwrap_or_else(|reason| {
+                let plugin = &description.name;
+                tracing::warn!(%plugin, reason, "nothing of the plugin's state can be watched");
+                Parts::default()
+            });
         Ok(Self {
             digest,
             description,
+            watched,
             instance,
         })
     }
@@ -168,6 +178,11 @@ impl Plugin {
     /// BLAKE3 of the component.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+
+    /// Which parts of its state are shown to watchers.
+    pub(crate) fn watched(&self) -> &Parts {
+        &self.watched
     }
 
     /// What the plugin says about itself.

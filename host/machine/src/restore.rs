@@ -103,6 +103,8 @@ impl Machine {
             changes: layers.freeze(),
             position,
             digest,
+            // Nobody has watched this cluster.
+            past: None,
         };
         job.run()?;
         Ok(())

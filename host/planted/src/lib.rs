@@ -88,11 +88,17 @@ pub enum Bug {
     PrefixRules,
     /// A cluster that is restored begins with another clock.
     RestoreForgetsTime,
+    /// After a restart watchers are not told the changes before the last checkpoint.
+    WatchSkipsAfterRestart,
+    /// A watcher that comes back is told the last command's changes again.
+    WatchRepeats,
+    /// A node that installed a snapshot goes on telling its watchers as if it had applied everything.
+    WatchSkipsSnapshot,
 }
 
 impl Bug {
     /// Every bug with its name on the command line.
-    pub const ALL: [(Bug, &'static str); 39] = [
+    pub const ALL: [(Bug, &'static str); 42] = [
         (Bug::AckBeforeFsync, "ack-before-fsync"),
         (Bug::SkipSync, "skip-sync"),
         (Bug::MarkFirst, "mark-first"),
@@ -132,6 +138,9 @@ impl Bug {
         (Bug::RestoreForgetsTime, "restore-forgets-time"),
         (Bug::PolicyAtTheDoor, "policy-at-the-door"),
         (Bug::PrefixRules, "prefix-rules"),
+        (Bug::WatchSkipsAfterRestart, "watch-skips-after-restart"),
+        (Bug::WatchRepeats, "watch-repeats"),
+        (Bug::WatchSkipsSnapshot, "watch-skips-snapshot"),
     ];
 
     /// The bug of a name.

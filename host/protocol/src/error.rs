@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{NodeId, Rejection};
+use crate::{NodeId, Rejection, Revision};
 
 /// Why a call has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub enum FailureCode {
     Unsupported,
     /// The node met a fault of its own and stops.
     Fault,
+    /// A watch cannot go on from where it is: changes before this revision are not known here any
+    /// more. Another node may know them; else read the present state and watch from there.
+    Compacted(Revision),
 }
 
 impl FailureCode {
@@ -71,6 +74,7 @@ impl FailureCode {
             FailureCode::NoSpace => "no_space",
             FailureCode::Unsupported => "unsupported",
             FailureCode::Fault => "fault",
+            FailureCode::Compacted(_) => "compacted",
         }
     }
 }
@@ -112,6 +116,7 @@ impl CallError {
             "fuel_exhausted" | "memory_exceeded" | "trapped" | "read_only" => 6,
             "no_leader" | "no_quorum" | "timeout" | "overloaded" | "no_space" | "session_full"
             | "migrating" => 7,
+            "compacted" => 8,
             "unsupported" => 2,
             _ => 1,
         }

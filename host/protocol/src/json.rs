@@ -1,10 +1,13 @@
-//! Replies, commands and plugins as JSON, alike in `hostctl -o json` and over HTTP.
+//! Replies, changes, commands and plugins as JSON, alike in `hostctl -o json` and over HTTP.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::{Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginInfo, Reply};
+use crate::{
+    Access, Argument, ArgumentKind, ArgumentType, Change, ChangeEvent, CommandDescription,
+    PluginInfo, PresentKey, Reply, Revision,
+};
 
 /// A reply as JSON. Bytes that are UTF-8 become a string, others `{"base64": …}`; a map becomes an
 /// object where its keys are distinct texts, otherwise an array of pairs; numbers that JSON lacks
@@ -17,16 +20,58 @@ pub fn of_reply(reply: &Reply) -> Value {
         Reply::Double(value) if value.is_finite() => json!(value),
         Reply::Double(value) => json!(value.to_string()),
         Reply::Text(text) => json!(text),
-        Reply::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
-        },
+        Reply::Bytes(bytes) => of_bytes(bytes),
         Reply::Array(items) => Value::Array(items.iter().map(of_reply).collect()),
         Reply::Map(pairs) => object(pairs).unwrap_or_else(|| {
             let pair = |(key, value): &(Reply, Reply)| json!([of_reply(key), of_reply(value)]);
             Value::Array(pairs.iter().map(pair).collect())
         }),
     }
+}
+
+/// Bytes as JSON: a string where they are UTF-8, else `{"base64": …}`.
+pub fn of_bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
+    }
+}
+
+/// A change as JSON: `revision`, `plugin`, `type`, and by type `key` and `value`, or `topic` and
+/// `payload`.
+pub fn of_change(revision: Revision, change: &Change) -> Value {
+    let (kind, words): (_, Vec<(&str, &[u8])>) = match &change.event {
+        ChangeEvent::Put { key, value } => ("put", vec![("key", key), ("value", value)]),
+        ChangeEvent::Delete {
+            key,
+            expired: false,
+        } => ("delete", vec![("key", key)]),
+        ChangeEvent::Delete { key, expired: true } => ("expired", vec![("key", key)]),
+        ChangeEvent::Published { topic, payload } => (
+            "publish",
+            vec![("topic", topic.as_bytes()), ("payload", payload)],
+        ),
+        ChangeEvent::Renewed => ("renewed", vec![]),
+    };
+    line(revision, &change.plugin, kind, &words)
+}
+
+/// A key as it is, as JSON of the type `present`.
+pub fn of_present(key: &PresentKey) -> Value {
+    let words: [(&str, &[u8]); 2] = [("key", &key.key), ("value", &key.value)];
+    line(key.revision, &key.plugin, "present", &words)
+}
+
+fn line(revision: Revision, plugin: &str, kind: &str, words: &[(&str, &[u8])]) -> Value {
+    let mut line = json!({
+        "revision": revision.to_string(),
+        "plugin": plugin,
+        "type": kind,
+    });
+    for (name, bytes) in words {
+        line[name] = of_bytes(bytes);
+    }
+    line
 }
 
 fn object(pairs: &[(Reply, Reply)]) -> Option<Value> {
@@ -117,6 +162,21 @@ mod tests {
         assert_eq!(
             of_reply(&reply).to_string(),
             r#"{"items":["OK"],"length":2}"#
+        );
+    }
+
+    #[test]
+    fn a_change_names_what_it_is_and_of_what() {
+        let change = Change {
+            plugin: "kv".into(),
+            event: ChangeEvent::Put {
+                key: b"a"[..].into(),
+                value: vec![0xff, 0].into(),
+            },
+        };
+        assert_eq!(
+            of_change(Revision::start_of(7), &change).to_string(),
+            r#"{"key":"a","plugin":"kv","revision":"7-0","type":"put","value":{"base64":"/wA="}}"#
         );
     }
 

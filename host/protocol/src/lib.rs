@@ -20,10 +20,13 @@ pub mod plugin;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod revision;
+mod shared;
 pub mod show;
 pub mod snapshot;
 pub mod status;
 pub mod verify;
+pub mod watch;
 
 pub use description::{
     Access, Argument, ArgumentKind, ArgumentType, CommandDescription, PluginDescription,
@@ -41,6 +44,7 @@ pub use plugin::{
 pub use policy::{EVERYBODY, Grant, Policy, PolicyChange, ROOT, Rule, RuleError};
 pub use reply::{REPLY_DEPTH_MAX, Reply};
 pub use request::{ARGUMENTS_MAX, Call, Consistency, MemberChange, Request, Response};
+pub use revision::{NoRevision, Revision};
 pub use show::{hex, show, show_bytes};
 pub use snapshot::{
     NO_SUCH_SNAPSHOT, NOTHING_NEW_TO_SNAPSHOT, SNAPSHOT_IN_PROGRESS, SNAPSHOT_PIECE_BYTES_MAX,
@@ -48,6 +52,7 @@ pub use snapshot::{
 };
 pub use status::{ClockInfo, Health, Member, NodeStatus, PluginStatus, RaftInfo, Role};
 pub use verify::{DifferenceKind, KeyDifference, Verdict, Verified, VerifiedNode};
+pub use watch::{Change, ChangeEvent, Changed, PresentKey, Start, Subject, Watch, WatchItem};
 
 /// A node's number, 1 or more, chosen by its operator (`--node-id`) and never reused.
 pub type NodeId = u64;

@@ -14,7 +14,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     ClockInfo, DryRun, Limits, LogPage, Member, NodeId, NodeStatus, Once, PluginChange,
     PluginDescription, PluginInfo, Policy, PolicyChange, RaftInfo, Reply, SnapshotInfo,
-    SnapshotRequest, TokenInfo, TokenRequest, Verified,
+    SnapshotRequest, TokenInfo, TokenRequest, Verified, Watch, WatchItem,
 };
 
 /// Arguments that a call may have.
@@ -107,6 +107,9 @@ pub enum Request {
     Clock,
     /// About join tokens. Answered by [`Response::Done`] or [`Response::Tokens`].
     Token(TokenRequest),
+    /// Watch changes. The first and only request of its stream; answered by [`Response::Watched`]
+    /// again and again.
+    Watch(Watch),
 }
 
 /// A call of a plugin's command.
@@ -205,6 +208,8 @@ pub enum Response {
     Clock(ClockInfo),
     /// Join tokens, by id.
     Tokens(Vec<TokenInfo>),
+    /// What a watcher is told next.
+    Watched(WatchItem),
 }
 
 /// Reads a call's arguments and stops at the first too many: an empty one takes a byte on the wire

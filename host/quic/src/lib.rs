@@ -6,11 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+mod chunks;
 mod close;
 mod reader;
 mod transport;
 mod writer;
 
+pub use chunks::{FrameChunks, NoFrame};
 pub use close::{Close, Ended};
 pub use reader::{FrameReader, Next};
 pub use transport::{

@@ -84,6 +84,18 @@ impl FrameReader {
         self.drop_discarded();
     }
 
+    /// Takes in bytes that were read before.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.room();
+            let count = rest.len().min(room.len());
+            room[..count].copy_from_slice(&rest[..count]);
+            self.filled(count);
+            rest = &rest[count..];
+        }
+    }
+
     /// The next frame in the buffer.
     #[expect(clippy::should_implement_trait, reason = "it lends from the buffer")]
     pub fn next(&mut self) -> Next<'_> {
@@ -157,7 +169,7 @@ mod tests {
 
     impl FrameReader {
         /// What `poll_fill` does, from memory.
-        fn feed(&mut self, bytes: &[u8]) -> usize {
+        fn fill(&mut self, bytes: &[u8]) -> usize {
             let room = self.room();
             let count = bytes.len().min(room.len());
             room[..count].copy_from_slice(&bytes[..count]);
@@ -173,7 +185,7 @@ mod tests {
     ) -> Vec<Result<Reply, usize>> {
         let mut found = Vec::new();
         while !bytes.is_empty() {
-            let count = reader.feed(&bytes[..bytes.len().min(step)]);
+            let count = reader.fill(&bytes[..bytes.len().min(step)]);
             bytes = &bytes[count..];
             loop {
                 match reader.next() {

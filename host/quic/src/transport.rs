@@ -35,8 +35,9 @@ const CLIENT_WINDOW_BYTES: u32 = 8 << 20;
 /// Bytes in flight on one connection of a peer: entries, snapshots and forwarded requests.
 const PEER_WINDOW_BYTES: u32 = 32 << 20;
 
-/// Streams that a client may have open: one for calls, some to spare.
-const CLIENT_STREAMS: u32 = 4;
+/// Streams that a client may have open: one for calls, some to spare, and one for each watch. What
+/// they may take is the gateway's to bound.
+const CLIENT_STREAMS: u32 = 4 + 4096;
 
 /// Streams that a peer may have open.
 const PEER_STREAMS: u32 = 64;

@@ -22,7 +22,7 @@ use std::{
 use hostd_machine::SnapshotReader;
 use hostd_machine::{Durable, Fault, FlushJob, Flushed, Input, InstallError, Machine, Position};
 use hostd_planted::{self as planted, Bug};
-use hostd_protocol::codec;
+use hostd_protocol::{Changed, Failure, FailureCode, Policy, Revision, codec};
 use openraft::{EntryPayload, storage::ApplyResponder};
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot, watch};
@@ -34,6 +34,7 @@ use crate::{
     pace::{Pace, Work, WriterMode},
     spool,
     types::{Applied, LogEntry, StoredMembership, TypeConfig, log_id},
+    watch::Hub,
 };
 
 /// Stack of the thread that applies; guest code may use half a megabyte.
@@ -96,6 +97,11 @@ pub(crate) struct Applier {
     checkpoint: watch::Sender<u64>,
     diverged: watch::Sender<bool>,
     fault: watch::Sender<Option<String>>,
+    hub: Arc<Hub>,
+    /// What was changed and is not published yet.
+    changed: Vec<Arc<Changed>>,
+    /// As watchers know it.
+    policy: Arc<Policy>,
 }
 
 /// Checkpoints being written.
@@ -200,6 +206,7 @@ impl ApplyHandle {
         mode: &WriterMode,
         diverged: bool,
         measures: &Arc<Measures>,
+        hub: Arc<Hub>,
     ) -> io::Result<(Arc<Self>, Progress)> {
         let membership = watch::Sender::new(Arc::new(durable_membership(machine.durable())?));
         let applied_next = watch::Sender::new(next_index(machine.position()));
@@ -222,6 +229,7 @@ impl ApplyHandle {
             diverged: diverged.subscribe(),
             fault: fault.subscribe(),
         };
+        let policy = Arc::clone(machine.policy());
         let applier = |flusher| Applier {
             machine,
             membership,
@@ -236,6 +244,9 @@ impl ApplyHandle {
             checkpoint,
             diverged,
             fault,
+            policy,
+            hub,
+            changed: Vec::new(),
         };
         let handle = match mode {
             WriterMode::Thread => Self::start_threads(applier, measures)?,
@@ -422,8 +433,14 @@ impl Applier {
     /// First everybody can see what was applied, then those who wait are told.
     fn publish(&mut self, answers: &mut Vec<(ApplyResponder<TypeConfig>, Applied)>) {
         self.machine.publish();
-        self.applied_next
-            .send_replace(next_index(self.machine.position()));
+        let next = next_index(self.machine.position());
+        self.hub
+            .publish(self.changed.drain(..), Revision::start_of(next));
+        if !Arc::ptr_eq(&self.policy, self.machine.policy()) {
+            self.policy = Arc::clone(self.machine.policy());
+            self.hub.wake_all();
+        }
+        self.applied_next.send_replace(next);
         for (responder, applied) in answers.drain(..) {
             responder.send(applied);
         }
@@ -459,7 +476,8 @@ impl Applier {
     }
 
     fn apply_input(&mut self, position: Position, input: Input<'_>) -> Result<Applied, ApplyFault> {
-        let applied = self.machine.apply(position, input)?;
+        let mut applied = self.machine.apply(position, input)?;
+        self.changed.append(&mut applied.changed);
         observe::applied(position, self.machine.time(), self.machine.rules());
         if applied.diverged {
             tracing::error!(
@@ -537,6 +555,8 @@ impl Applier {
             observe::installed(position.index, &durable.digest);
         }
         self.durable.send_replace(durable);
+        let next = next_index(self.machine.position());
+        self.hub.begin_anew(Revision::start_of(next));
         self.applied_next
             .send_replace(next_index(self.machine.position()));
         Ok(())
@@ -549,11 +569,16 @@ impl Applier {
         }
         observe::quarantined();
         self.diverged.send_replace(true);
+        self.hub.cut_all(crate::quarantined());
     }
 
     fn stop(&self, fault: &ApplyFault) {
         tracing::error!(%fault, "this node cannot apply the log any more");
         self.fault.send_replace(Some(fault.to_string()));
+        self.hub.cut_all(Failure::new(
+            FailureCode::Fault,
+            "this node cannot apply the log any more; watch another",
+        ));
     }
 }
 

@@ -38,6 +38,8 @@ pub struct ReplicaConfig {
     /// If the cluster has a member of this number with another directory, this node takes its place:
     /// that one's data is gone for good.
     pub replaces: bool,
+    /// Size of the newest changes that are kept for watchers, in memory and on disk.
+    pub watch_bytes: usize,
     /// How long a call is held while there is no leader, or the leader has no majority, before
     /// its caller is told so.
     pub unavailable_after: Duration,

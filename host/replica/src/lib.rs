@@ -43,6 +43,7 @@ mod status;
 mod timekeeper;
 pub mod types;
 mod verify;
+mod watch;
 
 pub use backup::{
     Checked, Restoration, SnapshotError, SnapshotFile, SnapshotHeader, finish_restore, restore,
@@ -63,3 +64,4 @@ pub use pace::{Pace, Work, WriterMode};
 pub use replica::{Leadership, OpenError, Replica, quarantined};
 pub use room::{MeasureRoom, Room};
 pub use state_machine::{ReceivedSnapshot, SnapshotData};
+pub use watch::Watching;

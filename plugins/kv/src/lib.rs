@@ -25,7 +25,8 @@ struct Kv;
     errors = "redis",
     state_version = 2, // 1 knew no media types.
     reads = [1],
-    groups = [strings::Strings, numbers::Numbers, keys::Keys, deadlines::Deadlines]
+    groups = [strings::Strings, numbers::Numbers, keys::Keys, deadlines::Deadlines],
+    watched = [store::WATCHED]
 )]
 impl Kv {
     /// The one timer of this plugin is due: some keys are past their deadlines.

@@ -19,6 +19,7 @@
 
 use std::collections::BTreeSet;
 
+use hostd_sdk::Tail;
 use hostd_sdk::prelude::*;
 use hostd_sdk::state::KeyRange;
 
@@ -28,6 +29,15 @@ const RECORD: u8 = b'r';
 const NUMBER: u8 = b'n';
 const DEADLINE: u8 = b'x';
 const TOTALS: &[u8] = b"t";
+
+/// What others may watch: keys with their values. The last byte of a record tells what is behind the
+/// value.
+pub(crate) const WATCHED: Watched = Watched::plain(&[RECORD]).without_tails(&[
+    Tail::fixed(0, 9),
+    Tail::fixed(HAS_DEADLINE, 17),
+    Tail::counted(HAS_MEDIA, 9),
+    Tail::counted(HAS_DEADLINE | HAS_MEDIA, 17),
+]);
 
 /// A key's value and what belongs to it, as commands see them.
 pub(crate) struct Record {

@@ -42,3 +42,4 @@ mod resp_front;
 mod restarts;
 mod retries;
 mod snapshots;
+mod watch;

@@ -46,6 +46,8 @@ pub(crate) struct SimNode {
     pub(crate) older: bool,
     /// When checkpoints are made.
     pub(crate) checkpoint: CheckpointPolicy,
+    /// How much of the past it keeps for watchers.
+    watch_bytes: usize,
     running: Option<Running>,
     /// Random decisions of this node's process.
     chance: Arc<Mutex<Chance>>,
@@ -122,6 +124,7 @@ impl SimNode {
             recover: false,
             older: false,
             checkpoint,
+            watch_bytes: watch_bytes(seed),
             running: None,
             chance: Arc::new(Mutex::new(Chance::new(seed, &format!("node {id}")))),
             remainder_ns: 0,
@@ -163,6 +166,7 @@ impl SimNode {
             recover: self.recover,
             older: self.older,
             checkpoint: self.checkpoint,
+            watch_bytes: self.watch_bytes,
             disk: self.disk.clone(),
             clock: self.clock.clone(),
             chance: Arc::clone(&self.chance),
@@ -299,6 +303,7 @@ struct Begin {
     recover: bool,
     older: bool,
     checkpoint: CheckpointPolicy,
+    watch_bytes: usize,
     disk: Disk,
     clock: WallClock,
     chance: Arc<Mutex<Chance>>,
@@ -367,12 +372,21 @@ impl Begin {
             listen: self.address,
             formation: self.formation,
             recover: self.recover,
+            watch_bytes: self.watch_bytes,
             ..Config::new(PathBuf::new())
         };
         Node::start_on(&config, self.fixtures.plugins.clone(), ground)
             .await
             .map_err(|error| text(&error))
     }
+}
+
+/// How much of the past nodes keep under this seed: so little that watchers who fall behind must begin
+/// anew, or enough for a whole run.
+fn watch_bytes(seed: u64) -> usize {
+    let sizes = [8 << 10, 64 << 10, 1 << 20];
+    let mut chance = Chance::new(seed, "watch history");
+    chance.pick(&sizes).copied().unwrap_or(1 << 20)
 }
 
 /// How long a node's work takes.

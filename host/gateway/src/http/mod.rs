@@ -24,5 +24,6 @@ mod parse;
 mod policy;
 mod refused;
 mod router;
+mod watch;
 
 pub(crate) use connection::Door;

@@ -12,7 +12,7 @@ use hyper::{Method, StatusCode};
 use super::admit::admit;
 use super::identity::identify;
 use super::refused::Refused;
-use super::{calls, cluster, dashboard, health, keys, members, metrics, openapi, policy};
+use super::{calls, cluster, dashboard, health, keys, members, metrics, openapi, policy, watch};
 use crate::Service;
 use crate::gateway::Shared;
 
@@ -46,6 +46,7 @@ pub(super) fn router<S: Service>(shared: Arc<Shared<S>>) -> Router {
         .route("/", get(dashboard::page))
         .route("/dashboard.css", get(dashboard::style))
         .route("/dashboard.js", get(dashboard::script))
+        .route("/v1/watch/{plugin}", get(watch::watch::<S>))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready::<S>))
         .fallback(unknown)

@@ -1,14 +1,14 @@
 //! One client's connection: its streams, from the first request to the last answer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use hostd_quic::Close;
 use quinn::Connection;
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::exchange::{Exchange, Finished};
+use super::exchange::Finished;
+use super::stream::{Streams, serve_stream};
 use crate::gateway::Shared;
 use crate::{Caller, Service};
 
@@ -20,7 +20,7 @@ pub(crate) async fn serve_client<S: Service>(
 ) {
     let principal = &caller.identity;
     debug!(from = %caller.from, %principal, "client connected");
-    let in_flight = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::<Streams>::default();
     let mut streams = JoinSet::new();
     let mut stop = shared.stop.clone();
     let mut stopping = false;
@@ -28,12 +28,8 @@ pub(crate) async fn serve_client<S: Service>(
         tokio::select! {
             stream = connection.accept_bi(), if !stopping => match stream {
                 Ok((send, recv)) => {
-                    let exchange = Exchange {
-                        shared: shared.clone(),
-                        caller: caller.clone(),
-                        in_flight: in_flight.clone(),
-                    };
-                    streams.spawn(exchange.run(send, recv));
+                    let (shared, caller) = (shared.clone(), caller.clone());
+                    streams.spawn(serve_stream(shared, caller, counts.clone(), send, recv));
                 }
                 Err(error) => {
                     debug!(%principal, %error, "client disconnected");

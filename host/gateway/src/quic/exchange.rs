@@ -50,8 +50,8 @@ pub(crate) enum Finished {
 }
 
 impl<S: Service> Exchange<S> {
-    /// Answers requests until the stream ends.
-    pub(crate) async fn run(self, send: SendStream, recv: RecvStream) -> Finished {
+    /// Answers requests until the stream ends. `begun` was read of it already.
+    pub(crate) async fn run(self, send: SendStream, recv: RecvStream, begun: &[u8]) -> Finished {
         let Self {
             shared,
             caller,
@@ -60,6 +60,7 @@ impl<S: Service> Exchange<S> {
         let mut stop = shared.stop.clone();
         let mut stopping = false;
         let mut pipe = Pipe::new(send, recv, &shared.limits);
+        pipe.reader.feed(begun);
         let mut answers = FuturesUnordered::new();
         let start = |id: u64, request: Request, bytes: usize| {
             let slot = shared

@@ -2,6 +2,8 @@
 
 mod client;
 mod exchange;
+mod stream;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream, StreamExt};
 use hostd_gateway::{Caller, Doors, Gateway, Limits, Require, Service};
 use hostd_pki::{Authority, Credentials};
 use hostd_protocol::codec::{decode, encode_frame};
 use hostd_protocol::{
-    Call, CallError, Consistency, Failure, FailureCode, NodeId, Reply, Request, Response,
+    Call, CallError, Change, ChangeEvent, Changed, Consistency, Failure, FailureCode, NodeId,
+    Reply, Request, Response, Revision, Watch, WatchItem,
 };
 use hostd_quic::{FrameReader, Next, Profile, SERVER_NAME};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
@@ -172,7 +174,36 @@ impl TestService {
     }
 }
 
+/// What a watcher of the test service is told.
+pub type Told = BoxStream<'static, Result<WatchItem, CallError>>;
+
 impl Service for TestService {
+    type Watching = Told;
+
+    /// Of `flood`, more than anybody can take; of `refused`, an error; of anything else, nothing.
+    async fn watch(&self, _: &Caller, watch: Watch) -> Result<Told, CallError> {
+        match watch.plugin.as_deref() {
+            Some("flood") => {
+                let value: Arc<[u8]> = vec![7; 100_000].into();
+                let items = (1..).map(move |index| {
+                    Ok(WatchItem::Changed(Changed {
+                        revision: Revision::start_of(index),
+                        changes: vec![Change {
+                            plugin: "flood".into(),
+                            event: ChangeEvent::Put {
+                                key: b"key"[..].into(),
+                                value: value.clone(),
+                            },
+                        }],
+                    }))
+                });
+                Ok(stream::iter(items).boxed())
+            }
+            Some("refused") => Err(Failure::new(FailureCode::Unsupported, "refused").into()),
+            _ => Ok(stream::pending().boxed()),
+        }
+    }
+
     async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
         self.handled.fetch_add(1, Ordering::Relaxed);
         let Request::Call(call) = request else {

@@ -70,9 +70,10 @@ impl Desk {
             ));
         }
         let deadline = Instant::now() + PATIENCE;
-        let answer = match self.has_key() {
-            true => self.issue(request).await,
-            false => self.replica.enroll_elsewhere(request, deadline).await,
+        let answer = if self.has_key() {
+            self.issue(request).await
+        } else {
+            self.replica.enroll_elsewhere(request, deadline).await
         };
         if matches!(&answer, Err(failure) if failure.code == FailureCode::PermissionDenied) {
             self.failures().push(Instant::now());

@@ -9,7 +9,7 @@ use redb::{
 use serde::{Deserialize, Serialize};
 
 use super::{Base, Row, StateDigest};
-use crate::{Fault, OpenError, Position};
+use crate::{Fault, OpenError, Position, watched};
 
 /// The format of the file. A newer one is refused.
 const FORMAT: u32 = 1;
@@ -208,6 +208,7 @@ pub(crate) fn take_incoming(database: &Database, checkpoint: &Checkpoint) -> Res
     let transaction = database.begin_write()?;
     transaction.delete_table(ROWS)?;
     transaction.rename_table(INCOMING, ROWS)?;
+    watched::forget(&transaction)?;
     put_checkpoint(&transaction, checkpoint)?;
     transaction.commit()?;
     Ok(())

@@ -7,6 +7,7 @@ use redb::Database;
 
 use super::database::{Checkpoint, base, put_checkpoint, rows_for_writing};
 use super::{Base, Changes, Row, StateDigest};
+use crate::watched::{self, NewPast};
 use crate::{Fault, Position};
 
 /// The frozen changes of one checkpoint, ready to be written. Run it anywhere, once, and give
@@ -17,6 +18,8 @@ pub struct FlushJob {
     pub(crate) position: Position,
     /// Digest of the state before these changes.
     pub(crate) digest: StateDigest,
+    /// What watchers may ask for later, where that is kept.
+    pub(crate) past: Option<NewPast>,
 }
 
 /// A checkpoint that is on disk.
@@ -75,6 +78,9 @@ impl FlushJob {
         }
         let checkpoint = Checkpoint::new(Some(self.position), digest);
         put_checkpoint(&transaction, &checkpoint)?;
+        if let Some(past) = &self.past {
+            watched::save(&transaction, self.position.index, past)?;
+        }
         transaction.commit()?;
         Ok(Flushed {
             checkpoint,

@@ -3,20 +3,11 @@
 use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
-use serde::{Deserialize, Serialize};
+use hostd_protocol::Revision;
 
 use super::Table;
 use super::digest::row_hash;
 use crate::Fault;
-
-/// The command that wrote a row: its entry's log index and its position in the entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Revision {
-    /// Log index of the entry.
-    pub index: u64,
-    /// Position of the command in the entry, from 0.
-    pub position: u32,
-}
 
 /// What is stored at a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,11 +8,15 @@ use wasmtime::component::{self, InstancePre, TypedFunc};
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 
 use super::host::MemoryLimiter;
-use super::types::{Description, Refused, Token};
+use super::types::{Description, Refused, Token, WatchedPart};
 use super::{Engine, HostState, HostStop, Scope, Task};
 use crate::imports::log::Written;
 use crate::store::{Layers, Writes};
+use crate::watched::Parts;
 use crate::{Event, Fault, reply};
+
+/// The export by which a plugin says what may be watched.
+const WATCHED: &str = "watched";
 
 /// Bytes that may be copied out of a guest for one call, so that a list whose items all point at
 /// the same memory cannot become gigabytes here. Part of the rules.
@@ -287,6 +291,35 @@ pub(crate) fn ask_description(
         .map_err(stop)?;
     let (description,) = describe.call(&mut store, ()).map_err(stop)?;
     Ok(description.into())
+}
+
+/// Asks a plugin which parts of its state may be watched, in an instance of its own. None where it
+/// does not say: plugins need not have this export. Within the result, why what it says cannot be used.
+pub(crate) fn ask_watched(
+    engine: &Engine,
+    plugin: &InstancePre<HostState>,
+    memory_bytes: u64,
+    fuel: u64,
+) -> Result<Result<Parts, String>, Fault> {
+    let component = plugin.component().component_type();
+    if component.get_export(&engine.wasmtime, WATCHED).is_none() {
+        return Ok(Ok(Parts::default()));
+    }
+    let unusable = |stop| match stop {
+        Stop::Rejected(rejection) => Ok(Err(rejection.to_string())),
+        Stop::Fault(fault) => Err(fault),
+    };
+    let (mut store, instance) = match instantiate(engine, plugin, memory_bytes, fuel) {
+        Ok(instance) => instance,
+        Err(stop) => return unusable(stop),
+    };
+    let parts = instance
+        .get_typed_func::<(), (Vec<WatchedPart>,)>(&mut store, WATCHED)
+        .and_then(|function| function.call(&mut store, ()));
+    match parts {
+        Ok((parts,)) => Ok(Parts::new(parts.into_iter().map(Into::into).collect())),
+        Err(error) => unusable(classify(error, &mut Scope::new())),
+    }
 }
 
 /// A store and a fresh instance in it.

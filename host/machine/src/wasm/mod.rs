@@ -9,6 +9,6 @@ pub use engine::{Engine, RULES_POLICY, RULES_TOKENS};
 pub(crate) use engine::{QuerySlot, RULES_HANDING_COSTS};
 pub(crate) use host::{HostState, HostStop, Meter, Scope, Task, charge, charge_bytes, metered};
 pub(crate) use instance::{
-    Finished, GuestPair, Instance, Stop, ask_description, describe, instantiate, mistyped_exports,
-    own_failure,
+    Finished, GuestPair, Instance, Stop, ask_description, ask_watched, describe, instantiate,
+    mistyped_exports, own_failure,
 };

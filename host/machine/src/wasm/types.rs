@@ -4,6 +4,8 @@
 use hostd_protocol as protocol;
 use wasmtime::component::{ComponentType, Lift};
 
+use crate::watched::{Part, Tail};
+
 #[derive(ComponentType, Lift)]
 #[component(variant)]
 pub(crate) enum Token {
@@ -60,6 +62,23 @@ pub(crate) struct Description {
     #[component(name = "migrates-by-key")]
     migrates_by_key: bool,
     commands: Vec<Command>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WatchedPart {
+    prefix: Vec<u8>,
+    shown: Vec<u8>,
+    escaped: bool,
+    tails: Vec<WatchedTail>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WatchedTail {
+    last: u8,
+    bytes: u32,
+    counted: bool,
 }
 
 #[derive(ComponentType, Lift)]
@@ -123,6 +142,27 @@ pub(crate) enum ArgumentType {
     Text,
     #[component(name = "bytes")]
     Bytes,
+}
+
+impl From<WatchedTail> for Tail {
+    fn from(tail: WatchedTail) -> Self {
+        Self {
+            last: tail.last,
+            bytes: tail.bytes,
+            counted: tail.counted,
+        }
+    }
+}
+
+impl From<WatchedPart> for Part {
+    fn from(part: WatchedPart) -> Self {
+        Self {
+            prefix: part.prefix,
+            shown: part.shown,
+            escaped: part.escaped,
+            tails: part.tails.into_iter().map(Into::into).collect(),
+        }
+    }
 }
 
 impl From<Refused> for protocol::Rejection {

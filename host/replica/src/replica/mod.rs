@@ -15,7 +15,7 @@ use std::{
 };
 
 use hostd_machine::{Rehearsals, Views};
-use hostd_protocol::{EngineIdentity, Failure, FailureCode, NodeId};
+use hostd_protocol::{EngineIdentity, Failure, FailureCode, NodeId, Watch};
 use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
@@ -38,6 +38,7 @@ use crate::{
     state_machine::StateMachine,
     types::{Node, Nodes, StoredMembership, TypeConfig},
     verify::Audits,
+    watch::{Hub, Watching},
 };
 
 /// Raft, running hostd's machine.
@@ -75,6 +76,7 @@ pub(crate) struct ReplicaInner {
     pub(crate) node: Node,
     pub(crate) raft: Raft,
     pub(crate) views: Views,
+    hub: Arc<Hub>,
     pub(crate) progress: Progress,
     pub(crate) proposer: Proposer,
     pub(crate) clock: Clock,
@@ -213,6 +215,35 @@ impl Replica {
     /// Where queries find the newest state that was applied here.
     pub fn views(&self) -> Views {
         self.inner.views.clone()
+    }
+
+    /// Begins a watch of what is applied here.
+    ///
+    /// # Errors
+    /// `compacted` when it would begin further back than this node knows.
+    pub fn watch(&self, watch: Watch) -> Result<Watching, Failure> {
+        if self.quarantined() {
+            return Err(quarantined());
+        }
+        Watching::begin(&self.inner.hub, &self.inner.views, watch)
+    }
+
+    /// Whether this node knows a leader, which as far as it can tell has a majority.
+    pub(crate) fn is_in_touch(&self) -> bool {
+        if self.is_leader() {
+            self.has_quorum()
+        } else {
+            self.inner.leadership.borrow().leader.is_some()
+        }
+    }
+
+    pub(crate) fn cut_watchers(&self, why: Failure) {
+        self.inner.hub.cut_all(why);
+    }
+
+    /// How many watches there are on this node.
+    pub fn watchers(&self) -> usize {
+        self.inner.hub.watchers()
     }
 
     /// Index of the last entry that is applied here and visible in [`Replica::views`].

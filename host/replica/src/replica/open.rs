@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use hostd_protocol::Revision;
 use thiserror::Error;
 use tokio::{sync::watch, time::Instant};
 
@@ -29,6 +30,7 @@ use crate::{
     timekeeper,
     types::{GROUP, Node, Standing},
     verify::Audits,
+    watch::{Hub, guard},
 };
 
 /// Why a replica could not be opened.
@@ -57,7 +59,7 @@ impl Replica {
     ) -> Result<Self, OpenError> {
         let ReplicaParts {
             log: disk,
-            machine,
+            mut machine,
             transport,
             clock,
             entropy,
@@ -79,6 +81,12 @@ impl Replica {
         let log = LogStore::open(&database, &writer, GROUP, config.checkpoint.tail_bytes)?;
         check_together(&config, &log, &machine)?;
 
+        let past = machine.keep_past(config.watch_bytes).map_err(|fault| {
+            OpenError::Mismatch(format!("{}: {fault}", config.state_file.display()))
+        })?;
+        let next = machine.position().map_or(0, |position| position.index + 1);
+        let hub = Hub::new(past, Revision::start_of(next), config.watch_bytes);
+        let hub = Arc::new(hub);
         let views = machine.views();
         let rehearsals = machine.rehearsals();
         let audits = Audits::new(machine.audit());
@@ -87,6 +95,7 @@ impl Replica {
             &config.mode,
             log.knows(Fact::Quarantined),
             &measures,
+            Arc::clone(&hub),
         )?;
         let raft_config = config
             .timing
@@ -126,6 +135,7 @@ impl Replica {
             node: node.clone(),
             raft: raft.clone(),
             views,
+            hub,
             progress,
             proposer,
             clock,
@@ -194,6 +204,7 @@ impl Replica {
         tasks.spawn(measure::watch(self.clone()));
         tasks.spawn(slow_disk::watch(self.clone()));
         tasks.spawn(room::watch(self.clone(), room));
+        tasks.spawn(guard(self.clone()));
     }
 }
 

@@ -58,6 +58,7 @@ pub fn config(id: NodeId, address: &str, directory: &Path) -> ReplicaConfig {
         state_file: directory.join("state.redb"),
         log_file: directory.join("log.redb"),
         replaces: false,
+        watch_bytes: 1 << 20,
         unavailable_after: Duration::from_secs(10),
     }
 }

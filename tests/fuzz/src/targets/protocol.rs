@@ -2,10 +2,11 @@
 
 use hostd_protocol::entry::CheckpointDigest;
 use hostd_protocol::{
-    Access, Argument, ArgumentKind, ArgumentType, Call, CallError, ClockInfo, CommandDescription,
-    Consistency, EngineIdentity, Failure, FailureCode, Health, Member, MemberChange, NodeStatus,
-    Once, PluginDescription, PluginStatus, Rejection, RejectionCode, Reply, Request, Response,
-    Role, SnapshotRequest, TokenChange, TokenRequest,
+    Access, Argument, ArgumentKind, ArgumentType, Call, CallError, Change, ChangeEvent, Changed,
+    ClockInfo, CommandDescription, Consistency, EngineIdentity, Failure, FailureCode, Health,
+    Member, MemberChange, NodeStatus, Once, PluginDescription, PluginStatus, Rejection,
+    RejectionCode, Reply, Request, Response, Revision, Role, SnapshotRequest, Start, TokenChange,
+    TokenRequest, Watch, WatchItem,
 };
 
 use super::{Target, decoded_as, round_trip, seed};
@@ -89,6 +90,10 @@ fn seeds() -> Vec<Vec<u8>> {
         address: "127.0.0.1:11002".into(),
         learner: true,
     };
+    let revision = Revision {
+        index: 700,
+        position: 2,
+    };
     let requests = [
         Request::Call(call(None)),
         Request::Call(call(Some(session))),
@@ -115,6 +120,8 @@ fn seeds() -> Vec<Vec<u8>> {
         Request::Barrier { timeout_ms: 7 },
         Request::Raft,
         Request::Clock,
+        Request::Watch(Watch::keys("user:").of("kv").starting(Start::Present)),
+        Request::Watch(Watch::topics("news").starting(Start::From(revision))),
     ];
     let replies = [
         Reply::Nil,
@@ -149,6 +156,17 @@ fn seeds() -> Vec<Vec<u8>> {
             last: 2,
             wall: 3,
         }),
+        Response::Watched(WatchItem::Begin(revision)),
+        Response::Watched(WatchItem::Changed(Changed {
+            revision,
+            changes: vec![Change {
+                plugin: "kv".into(),
+                event: ChangeEvent::Put {
+                    key: b"key"[..].into(),
+                    value: vec![7; 40].into(),
+                },
+            }],
+        })),
     ];
     let errors: [CallError; 2] = [
         Rejection::new(RejectionCode::Rejected("NOPE".into()), "as asked").into(),

@@ -8,6 +8,7 @@ mod registers;
 mod tallies;
 mod tickets;
 mod tokens;
+mod watches;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -174,6 +175,10 @@ impl Load {
                 load.client_by(&guest, number, Arc::clone(&access), pause_ms, world);
             }
         }
+        let watches: Arc<dyn Workload> = Arc::new(watches::Watches::default());
+        load.workloads.push(Arc::clone(&watches));
+        load.client(CLIENTS + 5, Arc::clone(&watches), pause_ms, world);
+        load.client(CLIENTS + 6, watches, pause_ms, world);
         load
     }
 
