@@ -28,6 +28,10 @@ pub(crate) enum Contender {
     HostdApart,
     /// hostd, through a follower.
     HostdFollower,
+    /// hostd, over the Redis protocol.
+    HostdResp,
+    /// hostd, of one node, over the Redis protocol.
+    HostdRespAlone,
     /// etcd, with as many connections as suit it best.
     Etcd,
     /// etcd, with a connection for each client.
@@ -54,13 +58,19 @@ impl Case {
     /// Whether the user wants it.
     pub(crate) fn is_wanted(&self, options: &Options) -> bool {
         let system = match self.contender {
-            Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => System::Hostd,
+            Contender::Hostd
+            | Contender::HostdApart
+            | Contender::HostdFollower
+            | Contender::HostdResp
+            | Contender::HostdRespAlone => System::Hostd,
             Contender::Etcd | Contender::EtcdApart => System::Etcd,
             Contender::Redis => System::Redis,
         };
-        // Redis has 50 clients where the others have 64.
+        // redis-benchmark has 50 clients where the others have 64.
         let shape = match self.contender {
-            Contender::Redis => Shape::new(Shape::MANY.clients, self.shape.in_flight),
+            Contender::Redis | Contender::HostdResp | Contender::HostdRespAlone => {
+                Shape::new(Shape::MANY.clients, self.shape.in_flight)
+            }
             _ => self.shape,
         };
         options.includes(system) && options.wants_shape(shape)
@@ -74,6 +84,8 @@ impl Contender {
             Contender::Hostd => "hostd",
             Contender::HostdApart => "hostd, a connection each",
             Contender::HostdFollower => "hostd, through a follower",
+            Contender::HostdResp => "hostd, redis-benchmark",
+            Contender::HostdRespAlone => "hostd, one node, redis-benchmark",
             Contender::Etcd => "etcd",
             Contender::EtcdApart => "etcd, a connection each",
             Contender::Redis => "Redis",

@@ -77,6 +77,8 @@ pub(crate) enum Scenario {
     Get,
     /// kv SET and GET through a follower
     Follower,
+    /// kv SET and GET with redis-benchmark, on one node, on three, and on Redis
+    Resp,
     /// SIGKILL of the leader until the next acknowledged write
     Failover,
     /// CPU and log of an idle cluster

@@ -20,6 +20,7 @@ use crate::shape::Shape;
 use crate::system::etcd::Etcd;
 use crate::system::hostd::{Caller, Hostd};
 use crate::system::redis::Redis;
+use crate::system::redis_benchmark::Benchmark;
 use crate::system::{KEYS, Work};
 
 /// Writes of one short look at the disk.
@@ -32,6 +33,10 @@ const CONNECTIONS_TRIED: [usize; 3] = [1, 8, 64];
 #[derive(Debug, Default)]
 pub(crate) struct Systems {
     pub(crate) hostd: Option<Hostd>,
+    /// One node alone.
+    pub(crate) alone: Option<Hostd>,
+    /// redis-benchmark for each of them.
+    pub(crate) benchmarks: HashMap<Contender, Benchmark>,
     pub(crate) etcd: Option<Etcd>,
     pub(crate) redis: Option<Redis>,
     /// The best number of connections found for each load.
@@ -94,6 +99,9 @@ impl Systems {
             Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => {
                 self.hostd.is_some()
             }
+            Contender::HostdResp | Contender::HostdRespAlone => {
+                self.benchmarks.contains_key(&contender)
+            }
             Contender::Etcd | Contender::EtcdApart => self.etcd.is_some(),
             Contender::Redis => self.redis.is_some(),
         }
@@ -101,9 +109,11 @@ impl Systems {
 
     fn pids(&self, contender: Contender) -> Vec<u32> {
         let pids = match contender {
-            Contender::Hostd | Contender::HostdApart | Contender::HostdFollower => {
-                self.hostd.as_ref().map(Hostd::pids)
-            }
+            Contender::Hostd
+            | Contender::HostdApart
+            | Contender::HostdFollower
+            | Contender::HostdResp => self.hostd.as_ref().map(Hostd::pids),
+            Contender::HostdRespAlone => self.alone.as_ref().map(Hostd::pids),
             Contender::Etcd | Contender::EtcdApart => self.etcd.as_ref().map(Etcd::pids),
             Contender::Redis => self.redis.as_ref().map(Redis::pids),
         };
@@ -112,10 +122,15 @@ impl Systems {
 
     /// The processes of all systems, each of which may still be busy with an earlier load.
     fn all_pids(&self) -> Vec<u32> {
-        [Contender::Hostd, Contender::Etcd, Contender::Redis]
-            .into_iter()
-            .flat_map(|contender| self.pids(contender))
-            .collect()
+        [
+            Contender::Hostd,
+            Contender::HostdRespAlone,
+            Contender::Etcd,
+            Contender::Redis,
+        ]
+        .into_iter()
+        .flat_map(|contender| self.pids(contender))
+        .collect()
     }
 
     /// The number of connections for a load: the best one found, or one for each client.
@@ -194,6 +209,9 @@ impl Systems {
                 Ready::Etcd(self.etcd.as_ref().context(gone)?, connections)
             }
             Contender::Redis => Ready::Redis(self.redis.as_ref().context(gone)?),
+            Contender::HostdResp | Contender::HostdRespAlone => {
+                Ready::Benchmark(self.benchmarks.get(&contender).context(gone)?)
+            }
         })
     }
 }
@@ -204,6 +222,8 @@ enum Ready<'a> {
     /// With this many connections.
     Etcd(&'a Etcd, usize),
     Redis(&'a Redis),
+    /// redis-benchmark on hostd.
+    Benchmark(&'a Benchmark),
 }
 
 impl Ready<'_> {
@@ -214,6 +234,7 @@ impl Ready<'_> {
                 etcd.run(case.work, case.shape, connections, timing).await
             }
             Ready::Redis(redis) => redis.run(case.work, case.shape, timing).await,
+            Ready::Benchmark(benchmark) => benchmark.run(case.work, case.shape, timing).await,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::rounds::{self, Systems};
 use crate::sample::Series;
 use crate::scenario::{self, failover, idle, memory};
-use crate::system::hostd::{Binaries, Hostd};
+use crate::system::hostd::{Binaries, Hostd, NODES};
 use crate::system::{etcd, redis};
 use crate::{fsync, paths, target};
 
@@ -119,13 +119,26 @@ async fn loads(
             Contender::Hostd,
             Contender::HostdApart,
             Contender::HostdFollower,
+            Contender::HostdResp,
         ])
     {
-        say("starting hostd");
-        let hostd = Hostd::start(binaries, &sub(&dir, "hostd")?).await?;
-        hostd.fill().await?;
-        say(&format!("hostd runs as {:?}", hostd.pids()));
-        systems.hostd = Some(hostd);
+        systems.hostd = Some(filled(binaries, &sub(&dir, "hostd")?, NODES).await?);
+    }
+    if let Some(binaries) = binaries
+        && concerns(&[Contender::HostdRespAlone])
+    {
+        systems.alone = Some(filled(binaries, &sub(&dir, "alone")?, 1).await?);
+    }
+    for (contender, cluster) in [
+        (Contender::HostdResp, &systems.hostd),
+        (Contender::HostdRespAlone, &systems.alone),
+    ] {
+        if let Some(cluster) = cluster
+            && concerns(&[contender])
+            && let Some(benchmark) = kept(cluster.benchmark().await, "redis-benchmark", notes)
+        {
+            systems.benchmarks.insert(contender, benchmark);
+        }
     }
     if concerns(&[Contender::Etcd, Contender::EtcdApart]) {
         say("starting etcd");
@@ -152,6 +165,15 @@ async fn loads(
         notes.push(format!("Redis: {}, one node.", redis.version));
     }
     rounds::run(&systems, &cases, options, dir.path()).await
+}
+
+/// So many nodes with every key in them.
+async fn filled(binaries: &Binaries, dir: &Path, nodes: usize) -> Result<Hostd> {
+    say("starting hostd");
+    let hostd = Hostd::start(binaries, dir, nodes).await?;
+    hostd.fill().await?;
+    say(&format!("hostd runs as {:?}", hostd.pids()));
+    Ok(hostd)
 }
 
 async fn failover(

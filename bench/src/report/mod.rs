@@ -141,7 +141,8 @@ impl Report {
             contender,
         } = other.case;
         let like = match (contender, work) {
-            (Contender::Hostd, _) | (_, Work::Incr) => return None,
+            (Contender::Hostd | Contender::HostdResp | Contender::HostdRespAlone, _)
+            | (_, Work::Incr) => return None,
             (Contender::Redis, _) if shape.clients == REDIS_CLIENTS => {
                 Shape::new(Shape::MANY.clients, shape.in_flight)
             }

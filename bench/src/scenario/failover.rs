@@ -14,7 +14,7 @@ use crate::load::Lane;
 use crate::median::median;
 use crate::shape::Shape;
 use crate::system::Work;
-use crate::system::hostd::{Binaries, Caller, Hostd, Via};
+use crate::system::hostd::{Binaries, Caller, Hostd, NODES, Via};
 
 /// Clients that write all the time.
 const LOAD: Shape = Shape::new(16, 1);
@@ -49,7 +49,7 @@ impl Failover {
 
 /// Starts a cluster in `dir`, and kills its leader this many times.
 pub(crate) async fn run(binaries: &Binaries, dir: &Path, repetitions: usize) -> Result<Failover> {
-    let mut cluster = Hostd::start(binaries, dir).await?;
+    let mut cluster = Hostd::start(binaries, dir, NODES).await?;
     cluster.fill().await?;
     let mut failover = Failover {
         seconds: Vec::new(),

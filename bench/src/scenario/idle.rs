@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::cpu::Meter;
-use crate::system::hostd::{Binaries, Hostd};
+use crate::system::hostd::{Binaries, Hostd, NODES};
 
 /// What was seen.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +25,7 @@ pub(crate) struct Idle {
 
 /// Starts a cluster in `dir`, lets it come to rest, and watches it.
 pub(crate) async fn run(binaries: &Binaries, dir: &Path, watch: Duration) -> Result<Idle> {
-    let cluster = Hostd::start(binaries, dir).await?;
+    let cluster = Hostd::start(binaries, dir, NODES).await?;
     cluster.fill().await?;
     rest(&cluster).await?;
     let before = last_logs(&cluster).await?;

@@ -13,7 +13,7 @@ use crate::cpu;
 use crate::load;
 use crate::shape::Shape;
 use crate::system::Work;
-use crate::system::hostd::{Binaries, Hostd, Via};
+use crate::system::hostd::{Binaries, Hostd, NODES, Via};
 
 /// Keys that are written again and again.
 const KEYS: u64 = 1_000;
@@ -49,7 +49,7 @@ impl Memory {
 
 /// Starts a cluster in `dir` and writes.
 pub(crate) async fn run(binaries: &Binaries, dir: &Path, commands: u64) -> Result<Memory> {
-    let cluster = Hostd::start(binaries, dir).await?;
+    let cluster = Hostd::start(binaries, dir, NODES).await?;
     let pids = cluster.pids();
     cpu::settle(&pids).await?;
     let (empty_mib, _) = largest(&cluster)?;

@@ -11,6 +11,7 @@ use hostd_client::{Client, Credentials, NodeStatus};
 use hostd_protocol::{Health, Reply, Role};
 use tokio::time::{Instant, sleep};
 
+use super::redis_benchmark::Benchmark;
 use super::{KEYS, VALUE_BYTES, Work};
 use crate::load::Lane;
 use crate::options::Options;
@@ -19,7 +20,8 @@ use crate::process::Process;
 use crate::random::Random;
 use crate::shape::Shape;
 
-const NODES: usize = 3;
+/// Nodes of a cluster, where nothing else is said.
+pub(crate) const NODES: usize = 3;
 
 /// A node that takes longer to start, or a cluster to become whole, is taken for broken.
 const START_WITHIN: Duration = Duration::from_mins(1);
@@ -81,14 +83,14 @@ pub(crate) enum Via {
 }
 
 impl Hostd {
-    /// Starts three nodes in `dir`, and waits until all are voters and in sync.
-    pub(crate) async fn start(binaries: &Binaries, dir: &Path) -> Result<Self> {
+    /// Starts so many nodes in `dir`, and waits until all are voters and in sync.
+    pub(crate) async fn start(binaries: &Binaries, dir: &Path, nodes: usize) -> Result<Self> {
         let mut cluster = Self {
             binaries: binaries.clone(),
             dir: dir.to_owned(),
             nodes: Vec::new(),
         };
-        for (id, address) in (1..).zip(ports::free(NODES)?) {
+        for (id, address) in (1..).zip(ports::free(nodes)?) {
             let mut process = cluster.spawn(id, address)?;
             process.wait_for_line("ready ", START_WITHIN).await?;
             cluster.nodes.push(Node {
@@ -135,6 +137,13 @@ impl Hostd {
         let status = self.status().await?;
         let leader = status.iter().find(|row| row.leader);
         Ok(leader.context("hostd has no leader")?.id)
+    }
+
+    /// redis-benchmark for the leader.
+    pub(crate) async fn benchmark(&self) -> Result<Benchmark> {
+        let leader = self.leader().await?;
+        let leader = self.nodes.iter().find(|node| node.id == leader);
+        Benchmark::find(leader.context("the leader is not of this cluster")?.address)
     }
 
     /// Kills a node with SIGKILL.
@@ -251,7 +260,7 @@ impl Hostd {
                 node.process.check_running()?;
             }
             let status = self.status().await;
-            if matches!(&status, Ok(rows) if is_whole(rows)) {
+            if matches!(&status, Ok(rows) if is_whole(rows, self.nodes.len())) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -262,9 +271,9 @@ impl Hostd {
     }
 }
 
-fn is_whole(rows: &[NodeStatus]) -> bool {
+fn is_whole(rows: &[NodeStatus], nodes: usize) -> bool {
     let voter = |row: &NodeStatus| matches!(row.role, Role::Leader | Role::Follower);
-    rows.len() == NODES
+    rows.len() == nodes
         && rows.iter().filter(|row| row.leader).count() == 1
         && rows
             .iter()

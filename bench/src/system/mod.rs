@@ -3,6 +3,7 @@
 pub(crate) mod etcd;
 pub(crate) mod hostd;
 pub(crate) mod redis;
+pub(crate) mod redis_benchmark;
 
 use serde::Serialize;
 

@@ -39,6 +39,7 @@ mod partitions;
 mod recover;
 mod resp_commands;
 mod resp_front;
+mod resp_state;
 mod restarts;
 mod retries;
 mod snapshots;

@@ -60,6 +60,7 @@ impl Display for Malformed {
             Self::Length(what) => write!(formatter, "invalid {what} length"),
             Self::Expected(expected, found) => {
                 let found = char::from(*found).escape_default();
+                let expected = expected.escape_default();
                 write!(formatter, "expected '{expected}', got '{found}'")
             }
             Self::Quotes => formatter.write_str("unbalanced quotes in request"),
@@ -426,7 +427,7 @@ mod tests {
         assert_eq!(refused(b"*1\r\n*1\r\n"), "expected '$', got '*'");
         assert_eq!(refused(b"*11\r\n"), "invalid multibulk length");
         assert_eq!(refused(b"*+1\r\n"), "invalid multibulk length");
-        assert_eq!(refused(b"*1\r\n$1\r\nabc\r\n"), "expected '\n', got 'b'");
+        assert_eq!(refused(b"*1\r\n$1\r\nabc\r\n"), "expected '\\n', got 'b'");
         assert_eq!(refused(b"set \"a\r\n"), "unbalanced quotes in request");
         assert_eq!(refused(b"set 'a'b\r\n"), "unbalanced quotes in request");
         assert_eq!(refused(&[b'x'; 100]), "too big inline request");
