@@ -428,3 +428,44 @@ fn curl_watches_and_goes_on_behind_the_last_event() {
         cluster.stop()
     });
 }
+
+#[test]
+fn a_watcher_is_let_in_by_a_rule_and_cut_when_it_is_revoked() {
+    story(1, |cluster| {
+        let hostctl = cluster.hostctl();
+        hostctl.ok(["pki", "issue", "alice"])?;
+        hostctl.ok(["policy", "allow", "alice", "read", "/app"])?;
+        let as_alice = |prefix: &str| {
+            let words = ["--identity", "alice", "watch", "--plugin", "kv", prefix];
+            hostctl.command(words)
+        };
+        for refused in ["/app", "/apple", ""] {
+            let mut command = as_alice(refused);
+            let output = command.output()?;
+            ensure!(output.status.code() == Some(5), "{refused:?}: {output:?}");
+        }
+        let mut watching = as_alice("/app/").spawn()?;
+        let output = BufReader::new(watching.stdout.take().context("its output")?);
+        let mut lines = output.lines();
+        // Written until the watch has begun and tells of it.
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = {
+            let (hostctl, stop) = (cluster.hostctl(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    hostctl.call(&["mset", "/apple", "1", "/app/x", "1"])?;
+                }
+                anyhow::Ok(())
+            })
+        };
+        let told = lines.next().transpose()?;
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("it does not panic")?;
+        let told = told.context("it is told nothing")?;
+        ensure!(told.ends_with("kv put /app/x 1"), "{told}");
+        hostctl.ok(["policy", "revoke", "alice", "read", "/app"])?;
+        let ended = watching.wait_with_output()?;
+        ensure!(ended.status.code() == Some(5), "{ended:?}");
+        Ok(())
+    });
+}
