@@ -57,6 +57,22 @@ impl Service {
     }
 
     async fn write_all(&self, caller: &Caller, calls: Vec<Call>) -> Vec<Result<Reply, CallError>> {
+        let view = self.views.latest();
+        let counted: Vec<_> = calls
+            .iter()
+            .map(|call| self.calls.of(&view, call))
+            .collect();
+        drop(view);
+        let begun = Instant::now();
+        let answers = self.write_each(caller, calls).await;
+        let took = begun.elapsed();
+        for (counted, answer) in counted.iter().zip(&answers) {
+            counted.ended(took, answer.as_ref());
+        }
+        answers
+    }
+
+    async fn write_each(&self, caller: &Caller, calls: Vec<Call>) -> Vec<Result<Reply, CallError>> {
         let Some(longest) = calls.iter().map(|call| call.timeout_ms).max() else {
             return Vec::new();
         };

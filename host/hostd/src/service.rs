@@ -58,7 +58,7 @@ pub(crate) struct Service {
     /// Whether clients are served already.
     open: Arc<AtomicBool>,
     long_queries: Arc<Semaphore>,
-    calls: Calls,
+    pub(crate) calls: Calls,
     /// Who wants to know of each read: a plugin's author.
     reads: Option<ReadSink>,
 }

@@ -73,4 +73,5 @@ tests! {
     upload
     calls
     script
+    http
 }

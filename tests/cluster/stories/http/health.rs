@@ -165,6 +165,12 @@ fn metrics_count_calls_and_how_long_they_take() {
         ensure!(call(&address, "kv/incr", r#"["word"]"#)?.status == 409);
         ensure!(call(&address, "kv/nothing", "[]")?.status == 404);
         ensure!(get(&address, "/v1/call/kv/get?arg=k")?.status == 200);
+        // Writes that came by the Redis protocol count as well.
+        let mut resp = dial(&address)?;
+        std::io::Write::write_all(&mut resp, b"SET resp 1\r\nSET resp 2\r\n")?;
+        let mut answers = [0; 10];
+        std::io::Read::read_exact(&mut resp, &mut answers)?;
+        ensure!(answers == *b"+OK\r\n+OK\r\n");
         let told = metrics(&address)?;
         let of = |name: &str| value(&told, name);
         let labelled = |name: &str, command: &str| {
@@ -172,9 +178,9 @@ fn metrics_count_calls_and_how_long_they_take() {
                 "hostd_{name}{{plugin=\"kv\",command=\"{command}\"}}"
             ))
         };
-        ensure!(labelled("command_calls_total", "set")? as u64 == 11);
+        ensure!(labelled("command_calls_total", "set")? as u64 == 13);
         ensure!(labelled("command_calls_total", "get")? as u64 == 1);
-        ensure!(labelled("command_duration_seconds_count", "set")? as u64 == 11);
+        ensure!(labelled("command_duration_seconds_count", "set")? as u64 == 13);
         ensure!(labelled("command_duration_seconds_sum", "set")? > 0.0);
         let rejected = |command: &str, code: &str| {
             of(&format!(
