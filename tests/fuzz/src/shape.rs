@@ -26,12 +26,14 @@ pub const IMPORTS: &[(&str, &str, &str, &str)] = &[
 /// Function, parameters, results.
 pub const EXPORTS: &[(&str, &str, &str)] = &[
     ("describe", "", "i"),
+    ("watched", "", "i"),
     ("apply", "iiii", "i"),
     ("query", "iiii", "i"),
     ("wake", "ii", "i"),
     ("migrate", "iii", "i"),
     ("migrate-key", "iiiii", "i"),
     ("cabi_post_describe", "i", ""),
+    ("cabi_post_watched", "i", ""),
     ("cabi_post_apply", "i", ""),
     ("cabi_post_query", "i", ""),
     ("cabi_post_wake", "i", ""),

@@ -67,11 +67,11 @@ tests! {
     certificate
     arguments
     values
+    http
     glob
     snapshot
     guest_memory
     upload
     calls
     script
-    http
 }

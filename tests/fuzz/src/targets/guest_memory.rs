@@ -29,6 +29,9 @@ pub(super) const TARGET: Target = Target {
 /// Where the input lies in the guest's memory.
 const INPUT: u32 = 1024;
 
+/// Where an empty list lies: nothing is ever written here.
+const NOTHING: u32 = 8;
+
 /// Where a description lies that is right.
 const DESCRIPTION: u32 = 32 << 10;
 
@@ -114,6 +117,8 @@ fn module(data: &[u8], describe: u32, apply: u32) -> Vec<u8> {
             allocate(&mut body);
         } else if *name == "describe" {
             body.instruction(&Instruction::I32Const(describe as i32));
+        } else if *name == "watched" && describe == DESCRIPTION {
+            body.instruction(&Instruction::I32Const(NOTHING as i32));
         } else if !results.is_empty() {
             body.instruction(&Instruction::I32Const(apply as i32));
         }

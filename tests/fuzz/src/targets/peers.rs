@@ -214,6 +214,6 @@ mod tests {
             hasher.update(&seed);
         }
         let digest = hasher.finalize().to_hex();
-        assert_eq!((PROTOCOL_VERSION, &digest[..16]), (3, "c7ecdc30e6778c64"));
+        assert_eq!((PROTOCOL_VERSION, &digest[..16]), (3, "1a9b5a9189e90f9b"));
     }
 }

@@ -29,6 +29,9 @@ use crate::world::{CLIENTS, Violation, World};
 /// How long a call may take before its outcome counts as unknown.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How many runs in a hundred have watchers. The others stay as they were before there were any.
+const WATCHERS_PERCENT: u32 = 30;
+
 /// A future in a box.
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -175,10 +178,12 @@ impl Load {
                 load.client_by(&guest, number, Arc::clone(&access), pause_ms, world);
             }
         }
-        let watches: Arc<dyn Workload> = Arc::new(watches::Watches::default());
-        load.workloads.push(Arc::clone(&watches));
-        load.client(CLIENTS + 5, Arc::clone(&watches), pause_ms, world);
-        load.client(CLIENTS + 6, watches, pause_ms, world);
+        if Chance::new(plan.seed, "watchers").percent(WATCHERS_PERCENT) {
+            let watches: Arc<dyn Workload> = Arc::new(watches::Watches::default());
+            load.workloads.push(Arc::clone(&watches));
+            load.client(CLIENTS + 5, Arc::clone(&watches), pause_ms, world);
+            load.client(CLIENTS + 6, watches, pause_ms, world);
+        }
         load
     }
 
