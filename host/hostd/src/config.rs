@@ -219,7 +219,7 @@ pub enum ConfigError {
         detail: String,
     },
     /// The configuration file.
-    #[error("{}: {detail}", path.display())]
+    #[error("--config {}: {detail}", path.display())]
     File {
         /// The file.
         path: PathBuf,

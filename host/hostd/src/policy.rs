@@ -18,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The rules of a file: one a line; empty lines and what follows a `#` at a line's beginning are
 /// skipped.
 pub(crate) fn read(path: &Path) -> Result<Vec<Rule>, ConfigError> {
-    let bad = |detail: String| ConfigError::File {
-        path: path.to_owned(),
-        detail,
+    let bad = |detail: String| ConfigError::Flag {
+        flag: "--policy",
+        detail: format!("{}: {detail}", path.display()),
     };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let lines = text.lines().enumerate();

@@ -456,6 +456,10 @@ impl Service {
             Request::Status { all } => Ok(Response::Status(self.replica.status(all).await)),
             Request::Members => Ok(Response::Members(self.replica.members())),
             Request::Plugin { change, timeout_ms } => {
+                if !matches!(change, PluginChange::Upload { .. }) {
+                    // Before it is tried: what ends this node meanwhile must not end the trace of it.
+                    tracing::info!(principal = &**principal, ?change, "plugin change asked for");
+                }
                 let timeout = Duration::from_millis(u64::from(timeout_ms)).min(TIMEOUT_MAX);
                 self.change_plugins(principal, change, Instant::now() + timeout)
                     .await

