@@ -81,7 +81,7 @@ fn a_node_elsewhere_joins_with_a_token_and_needs_it_once() {
 
 #[test]
 fn a_token_that_does_not_count_takes_nobody_in() {
-    story(2, |cluster| {
+    story(3, |cluster| {
         let token = create(cluster, &["--node", "7"])?;
         let said = refused_with(cluster, 8, &token)?;
         ensure_says(&said, "the token is for node 7, not for node 8")?;
@@ -116,7 +116,7 @@ fn a_token_that_does_not_count_takes_nobody_in() {
             join: vec![cluster.address(1)?],
             ..real
         })?;
-        cluster.wait_voters(2)?;
+        cluster.wait_voters(3)?;
 
         // Used, and used again by somebody else.
         let launch = elsewhere(cluster, 5, 1, &token)?;
