@@ -17,8 +17,9 @@ use crate::Fault;
 /// Changes in chunks, by the number of the chunk, and under 0 which checkpoint they end with.
 const PAST: TableDefinition<u64, &[u8]> = TableDefinition::new("past");
 
-/// Size from which a chunk is complete.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Size of a chunk in memory, which is more than it takes stored, unless one change has more. The
+/// database gives a value of this size pages of the next power of two: a chunk fills 64 KiB well.
+const CHUNK_BYTES: usize = 60 << 10;
 
 /// Bytes of a chunk's checksum, at its front.
 const CHECK_BYTES: usize = 8;
@@ -44,8 +45,12 @@ struct Head {
     from: Revision,
     /// Log index of the checkpoint with which the table was written last.
     until: u64,
+    /// Number of the first chunk.
+    first: u64,
     /// Number of the next chunk.
     next: u64,
+    /// Size of all chunks.
+    bytes: u64,
 }
 
 /// Adds to the table what came since the checkpoint before the one at `index`, and drops what is
@@ -67,29 +72,41 @@ pub(crate) fn save(transaction: &WriteTransaction, index: u64, new: &NewPast) ->
         Head {
             from: unsaved.from,
             until: 0,
+            first: 1,
             next: 1,
+            bytes: 0,
         }
     };
     let mut table = transaction.open_table(PAST)?;
     let mut chunk: Vec<&Changed> = Vec::new();
     let mut bytes = 0;
     for changed in &unsaved.changed {
-        chunk.push(changed);
-        bytes += changed.size_bytes();
-        if bytes >= CHUNK_BYTES {
-            table.insert(head.next, sealed(&chunk).as_slice())?;
-            head.next += 1;
+        if !chunk.is_empty() && bytes + changed.size_bytes() > CHUNK_BYTES {
+            append(&mut table, &mut head, &chunk)?;
             chunk.clear();
             bytes = 0;
         }
+        chunk.push(changed);
+        bytes += changed.size_bytes();
     }
     if !chunk.is_empty() {
-        table.insert(head.next, sealed(&chunk).as_slice())?;
-        head.next += 1;
+        append(&mut table, &mut head, &chunk)?;
     }
     head.until = index;
     drop_oldest(&mut table, &mut head, unsaved.bytes_max)?;
     table.insert(0, codec::encode(&head).as_slice())?;
+    Ok(())
+}
+
+fn append(
+    table: &mut redb::Table<'_, u64, &'static [u8]>,
+    head: &mut Head,
+    changed: &[&Changed],
+) -> Result<(), Fault> {
+    let chunk = sealed(changed);
+    table.insert(head.next, chunk.as_slice())?;
+    head.next += 1;
+    head.bytes += chunk.len() as u64;
     Ok(())
 }
 
@@ -98,29 +115,23 @@ fn drop_oldest(
     head: &mut Head,
     bytes_max: usize,
 ) -> Result<(), Fault> {
-    let mut kept = 0;
-    let mut over = 0;
-    for item in table.range(1..)?.rev() {
-        let (number, chunk) = item?;
-        kept += chunk.value().len();
-        if kept > bytes_max {
-            over = number.value();
+    while head.bytes > bytes_max as u64 && head.first < head.next {
+        let chunk = table.remove(head.first)?;
+        let last = chunk.as_ref().and_then(|chunk| {
+            head.bytes = head.bytes.saturating_sub(chunk.value().len() as u64);
+            opened(chunk.value())?.last().map(|last| last.revision)
+        });
+        drop(chunk);
+        head.first += 1;
+        let Some(last) = last else {
+            // What comes after a damaged chunk begins nobody knows where.
+            table.retain(|_, _| false)?;
+            head.first = head.next;
+            head.bytes = 0;
+            head.from = Revision::start_of(head.until + 1);
             break;
-        }
-    }
-    if over == 0 {
-        return Ok(());
-    }
-    let last = table
-        .get(over)?
-        .and_then(|chunk| opened(chunk.value()))
-        .and_then(|changed| changed.last().map(|last| last.revision));
-    let behind = |revision: Revision| revision.next();
-    head.from = last.map_or(Revision::start_of(head.until + 1), behind);
-    table.retain_in(1..=over, |_, _| false)?;
-    if last.is_none() {
-        // What comes after a damaged chunk begins nobody knows where.
-        table.retain_in(1.., |_, _| false)?;
+        };
+        head.from = last.next();
     }
     Ok(())
 }

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::world;
 
-/// Room for two databases, a snapshot and a dozen checkpoints between two purges.
-const SMALL_BYTES: u64 = 256 << 20;
+/// Room for two databases with the past that watchers may ask for, a snapshot and a dozen
+/// checkpoints between two purges.
+const SMALL_BYTES: u64 = 384 << 20;
 
 /// What takes the room that is left.
 const BALLAST: &str = "ballast";
