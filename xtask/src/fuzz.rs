@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Makes a failing input smaller, in place of fuzzing
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     minimise: Option<PathBuf>,
+    /// Afterwards adds the inputs that reach further than those of `tests/fuzz/corpus` to them
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Fuzzes.
@@ -75,7 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut failed = Vec::new();
     for target in &chosen {
-        if let Err(error) = fuzz(&program, target, options) {
+        let mut fuzzed = fuzz(&program, target, options);
+        if options.keep {
+            fuzzed = fuzzed.and_then(|()| keep(&program, target));
+        }
+        if let Err(error) = fuzzed {
             eprintln!("error: {error:#}");
             failed.push(target.name.as_str());
         }
@@ -207,7 +214,6 @@ fn fuzz(program: &Path, known: &Known, options: &Options) -> Result<()> {
     for path in [&corpus, &failures, &seeds] {
         std::fs::create_dir_all(path)?;
     }
-    let regressions = workspace_root().join("tests/fuzz/regressions").join(target);
     let mut command = driver(program, target);
     command
         .env("HOSTD_FUZZ_SEEDS", &seeds)
@@ -219,8 +225,11 @@ fn fuzz(program: &Path, known: &Known, options: &Options) -> Result<()> {
         .args(options.seed.map(|seed| format!("-seed={seed}")))
         .arg(&corpus)
         .arg(&seeds);
-    if regressions.is_dir() {
-        command.arg(&regressions);
+    for kept in ["regressions", "corpus"] {
+        let kept = workspace_root().join("tests/fuzz").join(kept).join(target);
+        if kept.is_dir() {
+            command.arg(&kept);
+        }
     }
     let begin = SystemTime::now() - Duration::from_secs(1);
     let result = run::run(&mut command);
@@ -235,6 +244,24 @@ fn fuzz(program: &Path, known: &Known, options: &Options) -> Result<()> {
         }
     }
     result
+}
+
+/// Inputs that are kept are small: many would say the same at greater length.
+const KEPT_BYTES_MAX: u32 = 1024;
+
+/// Adds what this machine has found to the committed corpus, as far as that reaches less.
+fn keep(program: &Path, known: &Known) -> Result<()> {
+    let found = target_directory().join("fuzz/corpus").join(&known.name);
+    let kept = workspace_root().join("tests/fuzz/corpus").join(&known.name);
+    std::fs::create_dir_all(&kept)?;
+    let mut command = driver(program, &known.name);
+    let bytes_max = format!("-max_len={KEPT_BYTES_MAX}");
+    run::run(
+        command
+            .args(["-merge=1", &bytes_max])
+            .arg(&kept)
+            .arg(&found),
+    )
 }
 
 /// Stands in for rustc when cargo asks for that. `None` when this is an ordinary run.

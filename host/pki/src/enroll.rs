@@ -13,23 +13,18 @@ use std::sync::Arc;
 use hostd_protocol::enroll::{ALPN_ENROLL, ENROLL_HOSTS_MAX};
 use hostd_protocol::{EnrollRequest, Enrolled, NodeId, hex};
 use rcgen::{CertificateParams, CertificateSigningRequestParams, KeyPair};
-use ring::digest::{SHA256, digest};
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::pki_types::CertificateDer;
+use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, ServerConfig};
 
 use crate::authority::{CERTIFICATE_MODE, KEY_MODE, node_stem, random};
+use crate::verifier::{NodeVerifier, Trusted};
 use crate::{
-    Authority, CA_FILE, Credentials, Identity, PkiError, ServerNames, certificate_file, files,
-    key_file, tls,
+    Authority, CA_FILE, Credentials, PkiError, ServerNames, certificate_file, files, key_file,
+    sha256, tls,
 };
 
 /// Random bytes of an id and of a secret.
@@ -73,12 +68,6 @@ impl JoinToken {
 /// What the cluster keeps of a token that is proved so.
 pub fn proof_digest(proof: &[u8; 32]) -> [u8; 32] {
     sha256(proof)
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut sum = [0; 32];
-    sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    sum
 }
 
 impl fmt::Display for JoinToken {
@@ -196,10 +185,8 @@ impl Enrollment {
     /// For dialling: whoever answers must be a node of the token's authority.
     pub fn client_config(&self) -> Result<ClientConfig, PkiError> {
         let provider = tls::provider();
-        let verifier = PinnedVerifier {
-            authority: self.token.authority,
-            algorithms: provider.signature_verification_algorithms,
-        };
+        let trusted = Trusted::Pinned(self.token.authority);
+        let verifier = NodeVerifier::new(trusted, &provider, None, None);
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| PkiError::Tls(error.to_string()))?
@@ -279,68 +266,6 @@ impl Authority {
         let _lock = files::lock(self.directory())?;
         let path = certificate_file(self.directory(), &node_stem(node));
         files::write(&path, &enrolled.certificate, CERTIFICATE_MODE)
-    }
-}
-
-/// Accepts nodes of the one authority whose certificate has this SHA-256, which they show themselves.
-#[derive(Debug)]
-struct PinnedVerifier {
-    authority: [u8; 32],
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for PinnedVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let stranger =
-            || Error::General("the node that answers is not of the token's authority".to_owned());
-        let authority = intermediates
-            .iter()
-            .find(|certificate| sha256(certificate) == self.authority)
-            .ok_or_else(stranger)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.clone().into_owned())?;
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(end_entity)?,
-            &roots,
-            &[],
-            now,
-            self.algorithms.all,
-        )?;
-        match Identity::from_certificate(end_entity) {
-            Ok(Identity::Node { .. }) => Ok(ServerCertVerified::assertion()),
-            _ => Err(Error::General(
-                "a client answers, and not a node".to_owned(),
-            )),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 

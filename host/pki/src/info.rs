@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ring::digest::{SHA256, digest};
+use hostd_protocol::hex;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,7 +11,7 @@ use x509_parser::prelude::FromDer;
 
 use crate::credentials::certificates;
 use crate::identity::cluster_of_authority;
-use crate::{Identity, PkiError};
+use crate::{Identity, PkiError, sha256};
 
 /// A certificate, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,12 +58,7 @@ impl CertificateInfo {
             not_before: rfc3339(not_before),
             not_after: rfc3339(not_after),
             valid: (not_before..=not_after).contains(&OffsetDateTime::now_utc()),
-            sha256: digest(&SHA256, der)
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<Vec<_>>()
-                .concat(),
+            sha256: hex(&sha256(der)),
         })
     }
 }

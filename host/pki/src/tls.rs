@@ -14,7 +14,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, ServerConfig};
 
-use crate::verifier::NodeVerifier;
+use crate::verifier::{NodeVerifier, Trusted};
 use crate::{Credentials, PkiError};
 
 impl Credentials {
@@ -78,7 +78,7 @@ impl Credentials {
         expected: Option<NodeId>,
     ) -> Result<ClientConfig, PkiError> {
         let verifier = NodeVerifier::new(
-            self.roots.clone(),
+            Trusted::Roots(self.roots.clone()),
             &self.provider,
             self.cluster().map(str::to_owned),
             expected,

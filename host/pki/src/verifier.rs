@@ -12,14 +12,37 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use crate::Identity;
+use crate::{Identity, sha256};
 
-/// Accepts nodes of the cluster: the chain leads to an authority of `roots`, the leaf is valid
+/// Which authorities count.
+#[derive(Debug)]
+pub(crate) enum Trusted {
+    /// These.
+    Roots(Arc<RootCertStore>),
+    /// The one whose certificate has this SHA-256, which the node shows with its own.
+    Pinned([u8; 32]),
+}
+
+impl Trusted {
+    fn roots(&self, shown: &[CertificateDer<'_>]) -> Result<Arc<RootCertStore>, Error> {
+        let pin = match self {
+            Trusted::Roots(roots) => return Ok(Arc::clone(roots)),
+            Trusted::Pinned(pin) => pin,
+        };
+        let stranger = || Error::General("the node is not of the token's authority".to_owned());
+        let pinned = shown.iter().find(|certificate| sha256(certificate) == *pin);
+        let mut roots = RootCertStore::empty();
+        roots.add(pinned.ok_or_else(stranger)?.clone().into_owned())?;
+        Ok(Arc::new(roots))
+    }
+}
+
+/// Accepts nodes of the cluster: the chain leads to an authority that is `trusted`, the leaf is valid
 /// now and for serving, and its URI names a node of the cluster. The host name that was dialled
 /// is not looked at: a node is who its certificate says, wherever it is.
 #[derive(Debug)]
 pub(crate) struct NodeVerifier {
-    roots: Arc<RootCertStore>,
+    trusted: Trusted,
     algorithms: WebPkiSupportedAlgorithms,
     /// `None` accepts any cluster of the authority.
     cluster: Option<String>,
@@ -29,13 +52,13 @@ pub(crate) struct NodeVerifier {
 
 impl NodeVerifier {
     pub(crate) fn new(
-        roots: Arc<RootCertStore>,
+        trusted: Trusted,
         provider: &CryptoProvider,
         cluster: Option<String>,
         expected: Option<NodeId>,
     ) -> Self {
         Self {
-            roots,
+            trusted,
             algorithms: provider.signature_verification_algorithms,
             cluster,
             expected,
@@ -74,9 +97,10 @@ impl ServerCertVerifier for NodeVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
+        let roots = self.trusted.roots(intermediates)?;
         verify_server_cert_signed_by_trust_anchor(
             &parsed,
-            &self.roots,
+            &roots,
             intermediates,
             now,
             self.algorithms.all,

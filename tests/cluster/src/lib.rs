@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod clocks;
 mod cluster;
 mod hostctl;
 mod minder;
@@ -21,6 +22,7 @@ mod tickets;
 mod wait;
 
 pub use artifacts::{Artifacts, target_directory, workspace_root};
+pub use clocks::Clocks;
 pub use cluster::Cluster;
 pub use hostctl::{Answer, Hostctl};
 pub use namespaces::Namespaces;

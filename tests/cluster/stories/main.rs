@@ -7,8 +7,6 @@
 #![forbid(unsafe_code)]
 
 mod support;
-mod tokens;
-mod verify;
 
 #[path = "../../fixtures/costly.rs"]
 mod costly;
@@ -22,6 +20,7 @@ mod bad_plugins;
 mod bad_starts;
 mod certificates;
 mod cli_replies;
+mod clock_and_chance;
 mod develop;
 mod disk_full;
 mod formation;
@@ -34,6 +33,7 @@ mod kills;
 mod large_migrations;
 mod live_plugins;
 mod membership;
+mod no_sync;
 mod open_reads;
 mod partitions;
 mod recover;
@@ -43,4 +43,6 @@ mod resp_state;
 mod restarts;
 mod retries;
 mod snapshots;
+mod tokens;
+mod verify;
 mod watch;

@@ -1,4 +1,5 @@
-//! Every target with the inputs that once failed, its seeds, and some made from a fixed seed.
+//! Every target with the inputs that once failed, those that fuzzing found to reach furthest, its
+//! seeds, and some made from a fixed seed.
 
 use std::path::Path;
 
@@ -22,8 +23,11 @@ fn run(target: &Target, input: &[u8], origin: &str) {
 
 fn bounded(name: &str) {
     let target = find(name).expect("there is such a target");
-    let regressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
-    if let Ok(files) = regressions.join(name).read_dir() {
+    for kept in ["regressions", "corpus"] {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(kept);
+        let Ok(files) = kept.join(name).read_dir() else {
+            continue;
+        };
         for file in files {
             let path = file.expect("it is listed").path();
             let input = std::fs::read(&path).expect("it is read");

@@ -4,9 +4,10 @@
 //! idempotency keys that clients still use: ten minutes.
 
 use anyhow::{Context as _, Result};
+use cluster_tests::Clocks;
 
 use super::Fault;
-use crate::field::{Clocks, Field};
+use crate::field::Field;
 use crate::random::Random;
 
 #[derive(Default)]

@@ -15,8 +15,9 @@ mod transfer;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use cluster_tests::Clocks;
 
-use crate::field::{Clocks, Field};
+use crate::field::Field;
 use crate::random::Random;
 use crate::world::World;
 

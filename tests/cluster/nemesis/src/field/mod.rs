@@ -2,7 +2,6 @@
 //! the nodes.
 
 mod care;
-mod clocks;
 mod disks;
 mod network;
 mod relay;
@@ -12,10 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use cluster_tests::{Artifacts, Cluster, Launch};
+use cluster_tests::{Artifacts, Clocks, Cluster, Launch};
 
 pub(crate) use care::{Excuse, PATIENCE, names, reason};
-pub(crate) use clocks::Clocks;
 pub(crate) use disks::Disks;
 pub(crate) use network::{Network, Weather};
 pub(crate) use relay::pass_on;

@@ -17,7 +17,7 @@ const PLACES: [&str; 5] = [
 
 /// The nodes' clocks.
 #[derive(Debug)]
-pub(crate) struct Clocks {
+pub struct Clocks {
     library: &'static str,
     directory: PathBuf,
 }
@@ -25,15 +25,15 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// Furthest from the right time that faults set a clock. The cluster's time only rises, so
     /// it never makes a step of more than twice that.
-    pub(crate) const FAR_MS: u64 = 180_000;
+    pub const FAR_MS: u64 = 180_000;
 
     /// Whether clocks can be changed here.
-    pub(crate) fn exist() -> bool {
+    pub fn exist() -> bool {
         library().is_some()
     }
 
     /// `None` where the library is missing.
-    pub(crate) fn find(directory: &Path) -> Option<Self> {
+    pub fn find(directory: &Path) -> Option<Self> {
         Some(Self {
             library: library()?,
             directory: directory.to_owned(),
@@ -42,7 +42,7 @@ impl Clocks {
 
     /// What to put in front of a node's program so that it has a clock of its own, which is right
     /// at first.
-    pub(crate) fn through(&self, id: u64) -> Result<Vec<String>> {
+    pub fn through(&self, id: u64) -> Result<Vec<String>> {
         self.set(id, 0)?;
         Ok(vec![
             "env".into(),
@@ -56,7 +56,7 @@ impl Clocks {
     }
 
     /// Sets a node's clock so far ahead of the machine's; behind it when negative.
-    pub(crate) fn set(&self, id: u64, ahead_ms: i64) -> Result<()> {
+    pub fn set(&self, id: u64, ahead_ms: i64) -> Result<()> {
         let sign = if ahead_ms < 0 { '-' } else { '+' };
         let (seconds, ms) = (
             ahead_ms.unsigned_abs() / 1000,
