@@ -9,7 +9,8 @@ use std::time::Duration;
 /// `too_large`, and connections are closed with a reason.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections of clients.
+    /// Connections of clients over TCP, and as many over QUIC: whoever takes all of one kind does not
+    /// keep the others out.
     pub connections_max: usize,
     /// Unanswered requests of one connection.
     pub in_flight_per_connection_max: usize,
@@ -63,10 +64,18 @@ impl Default for Limits {
     }
 }
 
+/// What a client came by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transport {
+    Quic,
+    Tcp,
+}
+
 /// What clients take at this moment.
 #[derive(Debug, Default)]
 pub struct Load {
-    connections: AtomicUsize,
+    /// By transport.
+    connections: [AtomicUsize; 2],
     requests: AtomicUsize,
     bytes: AtomicUsize,
     /// Bytes of answers that are not read, where they are many.
@@ -77,7 +86,8 @@ pub struct Load {
 impl Load {
     /// Connections of clients.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        let counts = self.connections.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Unanswered requests.
@@ -95,10 +105,14 @@ impl Load {
     }
 
     /// Counts a connection for as long as the returned value lives; `None` when there are enough.
-    pub(crate) fn admit_connection(self: &Arc<Self>, limits: &Limits) -> Option<ConnectionSlot> {
-        let slot = ConnectionSlot(self.clone());
+    pub(crate) fn admit_connection(
+        self: &Arc<Self>,
+        limits: &Limits,
+        transport: Transport,
+    ) -> Option<ConnectionSlot> {
+        let slot = ConnectionSlot(self.clone(), transport);
         // Counted before it is judged: two at once cannot both be the last.
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let before = self.connections[transport as usize].fetch_add(1, Ordering::Relaxed);
         (before < limits.connections_max).then_some(slot)
     }
 
@@ -129,11 +143,12 @@ impl Load {
 
 /// A counted connection.
 #[derive(Debug)]
-pub(crate) struct ConnectionSlot(Arc<Load>);
+pub(crate) struct ConnectionSlot(Arc<Load>, Transport);
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        let Self(load, transport) = self;
+        load.connections[*transport as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -251,10 +266,12 @@ mod tests {
             connections_max: 1,
             ..Limits::default()
         };
-        let first = load.admit_connection(&limits).unwrap();
-        assert!(load.admit_connection(&limits).is_none());
-        drop(first);
-        assert!(load.admit_connection(&limits).is_some());
+        let first = load.admit_connection(&limits, Transport::Tcp).unwrap();
+        assert!(load.admit_connection(&limits, Transport::Tcp).is_none());
+        let operator = load.admit_connection(&limits, Transport::Quic).unwrap();
+        assert_eq!(load.connections(), 2);
+        drop((first, operator));
+        assert!(load.admit_connection(&limits, Transport::Tcp).is_some());
         assert_eq!(load.connections(), 0);
     }
 }

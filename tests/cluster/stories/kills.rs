@@ -1,6 +1,11 @@
 //! SIGKILL in the middle of a load.
 
-use crate::support::{Load, story};
+use std::time::Duration;
+
+use anyhow::ensure;
+use hostd_client::{Client, Credentials};
+
+use crate::support::{Load, runtime, story};
 
 #[test]
 fn the_leader_is_killed_in_mid_load() {
@@ -81,5 +86,33 @@ fn a_single_node_is_killed_and_has_everything_again() {
         load.wait_for_more(100)?;
         let record = load.stop()?;
         record.check(cluster)
+    });
+}
+
+#[test]
+fn a_client_that_knows_followers_only_survives_the_leader() {
+    story(3, |cluster| {
+        let leader = cluster.wait_leader()?;
+        let others = cluster.ids().into_iter().filter(|id| *id != leader);
+        let followers = others
+            .map(|id| cluster.address(id))
+            .collect::<Result<Vec<_>, _>>()?;
+        runtime()?.block_on(async {
+            let client = Client::builder()
+                .servers(followers)
+                .credentials(Credentials::from_dir_client(&cluster.pki(), "admin")?)
+                .timeout(Duration::from_secs(20))
+                .connect()
+                .await?;
+            let ticket = async || -> anyhow::Result<String> {
+                let answer = client.call("ticket", [] as [&str; 0]).await?;
+                Ok(format!("{answer:?}"))
+            };
+            let before = ticket().await?;
+            cluster.node(leader)?.kill()?;
+            let after = ticket().await?;
+            ensure!(before != after, "{before} was given out twice");
+            Ok(())
+        })
     });
 }

@@ -23,6 +23,7 @@ mod cli_replies;
 mod clock_and_chance;
 mod develop;
 mod disk_full;
+mod features;
 mod formation;
 mod history;
 mod hostd_upgrades;

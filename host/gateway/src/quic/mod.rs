@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::gateway::Shared;
+use crate::limits::Transport;
 use crate::{Caller, Service};
 use client::serve_client;
 
@@ -123,7 +124,10 @@ async fn dispatch<S: Service>(
         (false, Identity::Client { name }) => {
             // Held by this task until the connection has ended.
             let _alive = shared.alive.clone();
-            match shared.load.admit_connection(&shared.limits) {
+            let slot = shared
+                .load
+                .admit_connection(&shared.limits, Transport::Quic);
+            match slot {
                 Some(_slot) => {
                     let caller = Arc::new(Caller {
                         identity: Arc::from(name),

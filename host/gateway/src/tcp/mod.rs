@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::gateway::Shared;
+use crate::limits::Transport;
 use crate::{Limits, Service, http, resp};
 pub(crate) use prefixed::Prefixed;
 use sniff::{Spoken, sniff};
@@ -169,7 +170,8 @@ async fn serve<S: Service>(
     shared: &Arc<Shared<S>>,
     web: http::Door,
 ) {
-    let Some(_slot) = shared.load.admit_connection(&shared.limits) else {
+    let slot = shared.load.admit_connection(&shared.limits, Transport::Tcp);
+    let Some(_slot) = slot else {
         debug!(%from, "connection refused: there are as many as may be");
         // Which protocol it speaks is not known yet, and finding out would keep it.
         let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
