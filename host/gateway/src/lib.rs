@@ -16,6 +16,7 @@ mod http;
 mod limits;
 mod quic;
 mod resp;
+mod room;
 mod service;
 mod tcp;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::room::Room;
+
 /// Bounds on what clients may take. Beyond them requests are answered `overloaded` or
 /// `too_large`, and connections are closed with a reason.
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub struct Load {
     /// Bytes of answers that are not read, where they are many.
     answers: AtomicUsize,
     watches: AtomicUsize,
+    /// For what watchers are told.
+    pub(crate) room: Room,
 }
 
 impl Load {
@@ -100,8 +104,21 @@ impl Load {
         self.watches.load(Ordering::Relaxed)
     }
 
+    /// Counts a watch for as long as the returned value lives; `None` when there are enough.
+    pub(crate) fn admit_watch(self: &Arc<Self>, limits: &Limits) -> Option<WatchSlot> {
+        let slot = WatchSlot(self.clone());
+        let before = self.watches.fetch_add(1, Ordering::Relaxed);
+        (before < limits.watches_max).then_some(slot)
+    }
+
     pub(crate) fn watches_counter(&self) -> &AtomicUsize {
         &self.watches
+    }
+
+    /// Whether so many connect over TCP that nobody may take long to say something.
+    pub(crate) fn is_crowded(&self, limits: &Limits) -> bool {
+        let connections = &self.connections[Transport::Tcp as usize];
+        connections.load(Ordering::Relaxed) > limits.connections_max / 2
     }
 
     /// Counts a connection for as long as the returned value lives; `None` when there are enough.
@@ -149,6 +166,16 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let Self(load, transport) = self;
         load.connections[*transport as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A counted watch.
+#[derive(Debug)]
+pub(crate) struct WatchSlot(Arc<Load>);
+
+impl Drop for WatchSlot {
+    fn drop(&mut self) {
+        self.0.watches.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::{Doorkeeper, permit, permit_monitor};
+use crate::access::{self, Doorkeeper, permit, permit_monitor};
 use crate::audit::{self, AuditLog};
 use crate::config::{Config, Redirect};
 use crate::enroll::{Desk, check_rules};
@@ -404,10 +404,12 @@ impl Service {
 impl Service {
     /// Whether the rules let a request through that is no call.
     async fn permitted(&self, identity: &str, request: &Request) -> Result<(), Failure> {
-        if permit(self.views.latest().policy(), identity, request).is_ok() {
+        let latest = permit(self.views.latest().policy(), identity, request);
+        if latest.is_ok() && !access::is_administration(request) {
             return Ok(());
         }
-        // The rule that allows it may be newer than what this node has applied.
+        // The rule that allows it, or the change that takes it back, may be newer than what this node has
+        // applied. A node that is new knows no rules at all.
         self.replica
             .read_barrier(Instant::now() + TIMEOUT_MAX / 6)
             .await?;
@@ -633,8 +635,17 @@ impl hostd_gateway::Service for Service {
     }
 
     fn prove(&self, from: SocketAddr, name: Option<&str>, secret: &str) -> Option<Arc<str>> {
-        self.doorkeeper
-            .prove(self.views.latest().policy(), from, name, secret)
+        let policy = self.views.latest();
+        let proved = self.doorkeeper.prove(policy.policy(), name, secret);
+        if proved.is_none() {
+            let caller = Caller {
+                identity: name.unwrap_or_default().into(),
+                from,
+            };
+            let refused = failure(FailureCode::Unauthenticated, "the secret is nobody's");
+            self.audit.note(&caller, "authenticate", Err(&refused));
+        }
+        proved
     }
 }
 

@@ -64,6 +64,11 @@ impl FrameReader {
         Poll::Ready(Ok(count))
     }
 
+    /// Bytes that have come and were not handed out.
+    pub fn buffered_bytes(&self) -> usize {
+        self.end - self.start
+    }
+
     /// Where bytes go that come from elsewhere than a QUIC stream. Say with
     /// [`filled`](Self::filled) how many there are.
     pub fn room(&mut self) -> &mut [u8] {

@@ -10,6 +10,9 @@ use serde::Serialize;
 /// A buffer that grew beyond this is given back once it is empty.
 const KEEP_BYTES: usize = 1 << 20;
 
+/// Bytes that the stream has taken are given back from here on, even when it never takes all.
+const RECLAIM_BYTES: usize = 64 << 10;
+
 /// Collects frames and writes them together.
 #[derive(Debug, Default)]
 pub struct FrameWriter {
@@ -26,6 +29,7 @@ impl FrameWriter {
 
     /// Adds a frame that holds `value`.
     pub fn push<T: Serialize>(&mut self, value: &T) {
+        self.reclaim();
         encode_frame(value, &mut self.buffer);
     }
 
@@ -42,7 +46,16 @@ impl FrameWriter {
             self.written = 0;
             std::mem::swap(&mut self.buffer, encoded);
         } else {
+            self.reclaim();
             self.buffer.append(encoded);
+        }
+    }
+
+    /// Drops what was taken. Moving the rest costs no more than writing what is dropped did.
+    fn reclaim(&mut self) {
+        if self.written >= RECLAIM_BYTES.max(self.pending_bytes()) {
+            self.buffer.drain(..self.written);
+            self.written = 0;
         }
     }
 
@@ -67,5 +80,22 @@ impl FrameWriter {
             self.buffer.clear();
         }
         Poll::Ready(Ok(taken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_is_never_done_does_not_make_the_buffer_grow() {
+        let mut writer = FrameWriter::new();
+        for _ in 0..1_000 {
+            writer.push(&vec![7u8; 100_000]);
+            // Never all of it.
+            writer.written = writer.buffer.len() - 10;
+        }
+        assert!(writer.buffer.len() < 500_000, "{}", writer.buffer.len());
+        assert_eq!(writer.pending_bytes(), 10);
     }
 }

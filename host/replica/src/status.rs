@@ -53,8 +53,19 @@ impl Replica {
         if self.is_leader() {
             return (!self.has_quorum()).then(no_quorum);
         }
-        let unknown = self.leadership().borrow().leader.is_none();
-        unknown.then(|| Failure::new(FailureCode::NoLeader, "no leader is known"))
+        if self.heard_leader().is_some() {
+            return None;
+        }
+        // A node that was removed is told nothing, not even that.
+        let message = match (self.inner().leader_heard.since(), self.has_joined()) {
+            (Some(since), true) => format!(
+                "no leader was heard for {} s; if this node was removed from its cluster, stop it \
+                 (`hostctl -s` another node `status` shows the members)",
+                since.as_secs()
+            ),
+            _ => "no leader is known".to_owned(),
+        };
+        Some(Failure::new(FailureCode::NoLeader, message))
     }
 
     /// Index of the first entry that is still in this node's log.

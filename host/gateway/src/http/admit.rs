@@ -21,6 +21,10 @@ use crate::gateway::Shared;
 use crate::limits::RequestSlot;
 use crate::{Limits, Load, Service};
 
+/// Marks an answer that goes on for as long as its client likes.
+#[derive(Clone, Copy)]
+pub(super) struct Endless;
+
 /// A request's place among all that are unanswered.
 #[derive(Clone, Debug)]
 pub(super) struct Slot(Arc<Mutex<RequestSlot<Arc<Load>, Arc<std::sync::atomic::AtomicUsize>>>>);
@@ -72,6 +76,12 @@ pub(super) async fn admit<S: Service>(
     let waits = usize::try_from(waits).unwrap_or(usize::MAX);
     slot.grow(&shared.limits, waits);
     backlog.add(waits);
+    // What never ends is counted as what it is, and not as a request.
+    let slot = response
+        .extensions()
+        .get::<Endless>()
+        .is_none()
+        .then_some(slot);
     response.map(|body| Body::new(Held::new(body, slot, backlog, waits)))
 }
 

@@ -74,12 +74,12 @@ pub(super) struct Held {
     backlog: Arc<Backlog>,
     /// Bytes that the backlog counts for this answer.
     waits: usize,
-    _slot: Slot,
+    _slot: Option<Slot>,
 }
 
 impl Held {
     /// Of the body `waits` bytes are in `backlog` already.
-    pub(super) fn new(body: Body, slot: Slot, backlog: Arc<Backlog>, waits: usize) -> Self {
+    pub(super) fn new(body: Body, slot: Option<Slot>, backlog: Arc<Backlog>, waits: usize) -> Self {
         Self {
             body,
             rest: Bytes::new(),

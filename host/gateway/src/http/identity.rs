@@ -14,6 +14,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -23,6 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
+use tokio::time::sleep;
 
 use super::connection::Connection;
 use super::refused::Refused;
@@ -32,6 +34,9 @@ use crate::{Caller, Service};
 
 /// Routes that need no identity: they tell whether the node serves, and nothing else.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// How long whoever brings a wrong secret waits for the answer.
+const WRONG_PAUSE: Duration = Duration::from_millis(100);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -50,7 +55,13 @@ pub(super) async fn identify<S: Service>(
             parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(refused) => refused.into_response(),
+        Err(refused) => {
+            if parts.headers.contains_key(AUTHORIZATION) {
+                // Guessing takes time.
+                sleep(WRONG_PAUSE).await;
+            }
+            refused.into_response()
+        }
     }
 }
 

@@ -6,20 +6,27 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
 use hostd_protocol::json::{of_change, of_present};
 use hostd_protocol::{CallError, Revision, Start, Subject, Watch, WatchItem};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
+use super::admit::Endless;
 use super::parse;
 use super::refused::Refused;
 use crate::gateway::Shared;
+use crate::limits::{Load, WatchSlot};
+use crate::room::{Part, size_bytes};
 use crate::{Caller, Service};
 
 /// What a client that comes back has seen last.
@@ -27,6 +34,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Asks proxies to pass on what comes as it comes.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What never is silent for longer is not taken for dead.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How often an idle watcher is told how far all is told: proxies close what is silent for a minute.
 const PROGRESS_MS: u32 = 15_000;
@@ -38,16 +48,24 @@ pub(super) async fn watch<S: Service>(
     request: Request,
 ) -> Result<Response, Refused> {
     let watch = watch_of(&request)?;
-    let watching = shared.service.watch(&caller, watch).await?;
-    let mut stop = shared.stop.clone();
-    let stopped = async move {
-        // The sender lives as long as the gateway.
-        let _ = stop.wait_for(|stop| *stop).await;
+    let slot = shared.load.admit_watch(&shared.limits);
+    let slot = slot.ok_or_else(Refused::overloaded)?;
+    let present = watch.start == Start::Present;
+    let events = Events {
+        watching: shared.service.watch(&caller, watch).await?,
+        stop: shared.stop.clone(),
+        load: shared.load.clone(),
+        present,
+        part: None,
+        over: false,
+        _slot: slot,
     };
-    let events = watching
-        .take_until(Box::pin(stopped))
-        .map(|item| Ok::<_, Infallible>(Bytes::from(event(item))));
+    let events = unfold(events, async |mut events| {
+        let told = events.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(told)), events))
+    });
     let mut response = Body::from_stream(events).into_response();
+    response.extensions_mut().insert(Endless);
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -56,6 +74,47 @@ pub(super) async fn watch<S: Service>(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// What a watcher is told, as text.
+struct Events<W> {
+    watching: W,
+    stop: watch::Receiver<bool>,
+    load: Arc<Load>,
+    /// It begins with the keys as they are.
+    present: bool,
+    /// For what was told last, until that is taken.
+    part: Part,
+    over: bool,
+    _slot: WatchSlot,
+}
+
+impl<W: Stream<Item = Result<WatchItem, CallError>> + Unpin> Events<W> {
+    async fn next(&mut self) -> Option<String> {
+        // Asked for more only when that was taken.
+        self.part = None;
+        if self.over {
+            return None;
+        }
+        let item = tokio::select! {
+            item = self.watching.next() => item?,
+            // The sender lives as long as the gateway.
+            _ = self.stop.wait_for(|stop| *stop) => return None,
+            // Whoever is gone is found out, and proxies keep what is not silent.
+            () = sleep(HEARTBEAT) => return Some(": alive\n\n".to_owned()),
+        };
+        // JSON takes more than the bytes it says.
+        let bytes = item.as_ref().map_or(0, |item| 2 * size_bytes(item));
+        self.part = self.load.room.take(bytes).await;
+        self.over = item.is_err();
+        if let Ok(WatchItem::Begin(from)) = &item
+            && self.present
+        {
+            // Without an id: who comes back before all present keys were told begins anew.
+            return Some(format!(": watching from {from}\n\n"));
+        }
+        Some(event(item))
+    }
 }
 
 /// What path, query and headers say.

@@ -25,6 +25,12 @@ use crate::{Caller, Limits, Service};
 /// without a bound thousands that become ready together would hold up Raft's heartbeats.
 const SLICE: Duration = Duration::from_micros(500);
 
+/// Unfinished requests up to this size are not counted: every connection may have so much.
+const FREE_BYTES: usize = 64 << 10;
+
+/// A larger request that comes more slowly than this is given up.
+const RATE_MIN_BYTES_PER_S: u64 = 16 << 10;
+
 /// How long a finished stream's last bytes may take to be acknowledged.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -61,6 +67,7 @@ impl<S: Service> Exchange<S> {
         let mut stopping = false;
         let mut pipe = Pipe::new(send, recv, &shared.limits);
         pipe.reader.feed(begun);
+        let mut held = shared.load.hold();
         let mut answers = FuturesUnordered::new();
         let start = |id: u64, request: Request, bytes: usize| {
             let slot = shared
@@ -95,6 +102,14 @@ impl<S: Service> Exchange<S> {
                     }
                     let full = !pipe.has_room();
                     pipe.poll_flush(context)?;
+                    let waits = pipe.writer.pending_bytes();
+                    if !held.set(pipe.unfinished_bytes(), waits, &shared.limits) {
+                        return Poll::Ready(Err(Finished::Broken(
+                            Close::Overloaded,
+                            "the node holds as much of unfinished requests as it may".to_owned(),
+                        )));
+                    }
+                    pipe.poll_inflow(context)?;
                     // What waited for room can go on, and nothing else would wake it.
                     moved |= full && pipe.has_room();
                     if pipe.is_done() && answers.is_empty() {
@@ -142,6 +157,14 @@ struct Pipe<'a> {
     reading: bool,
     /// Runs while answers wait and the client takes none of them.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Runs while a large request has not come in full.
+    inflow: Option<Inflow>,
+}
+
+/// When to look whether a request still comes, and what of it had come the last time.
+struct Inflow {
+    look: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 type Incoming = Result<(u64, Request, usize), Answer>;
@@ -156,7 +179,45 @@ impl<'a> Pipe<'a> {
             writer: FrameWriter::new(),
             reading: true,
             stall: None,
+            inflow: None,
         }
+    }
+
+    /// What is held of requests that have not come in full, or cannot begin.
+    fn unfinished_bytes(&self) -> usize {
+        let bytes = self.reader.buffered_bytes();
+        if bytes > FREE_BYTES { bytes } else { 0 }
+    }
+
+    /// Gives up a large request that hardly comes.
+    fn poll_inflow(&mut self, context: &mut Context<'_>) -> Result<(), Finished> {
+        let bytes = self.unfinished_bytes();
+        if bytes == 0 || !self.has_room() {
+            // Nothing is unfinished, or it is this end that does not read.
+            self.inflow = None;
+            return Ok(());
+        }
+        let wait = self.limits.stall_timeout;
+        let inflow = self.inflow.get_or_insert_with(|| Inflow {
+            look: Box::pin(sleep(wait)),
+            bytes,
+        });
+        if bytes < inflow.bytes {
+            // It is another one.
+            inflow.bytes = bytes;
+        }
+        while inflow.look.as_mut().poll(context).is_ready() {
+            let come = (bytes - inflow.bytes) as u64;
+            if come < RATE_MIN_BYTES_PER_S * wait.as_secs() {
+                return Err(Finished::Broken(
+                    Close::Stalled,
+                    format!("{come} bytes of a request came in {} s", wait.as_secs()),
+                ));
+            }
+            inflow.bytes = bytes;
+            inflow.look = Box::pin(sleep(wait));
+        }
+        Ok(())
     }
 
     /// Whether more answers may be queued.

@@ -7,6 +7,7 @@ use hostd_protocol::codec::decode;
 use hostd_protocol::{Request, Watch};
 use hostd_quic::{Close, FrameChunks, NoFrame};
 use quinn::{RecvStream, SendStream};
+use tokio::time::timeout;
 
 use super::exchange::{Exchange, Finished};
 use super::watch::serve_watch;
@@ -38,8 +39,12 @@ pub(crate) async fn serve_stream<S: Service>(
 ) -> Finished {
     let mut stop = shared.stop.clone();
     let opening = tokio::select! {
-        opening = open(&mut recv) => opening,
+        opening = timeout(shared.limits.stall_timeout, open(&mut recv)) => opening,
         _ = stop.wait_for(|stop| *stop) => return Finished::Gone,
+    };
+    let Ok(opening) = opening else {
+        let reason = "a first frame did not come in full".to_owned();
+        return Finished::Broken(Close::Stalled, reason);
     };
     match opening {
         Ok(Opening::Watch(id, watch)) => {

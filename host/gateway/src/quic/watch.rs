@@ -9,16 +9,23 @@ use hostd_protocol::codec::encode_frame;
 use hostd_protocol::{CallError, Failure, FailureCode, Response, Watch, WatchItem};
 use hostd_quic::Close;
 use quinn::SendStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::exchange::Finished;
 use super::stream::Counted;
 use crate::gateway::Shared;
+use crate::room::size_bytes;
 use crate::{Caller, Service};
 
 /// Items that are ready are written together up to this size.
 const TOGETHER_BYTES: usize = 64 << 10;
+
+/// How often a watcher that takes nothing is looked at.
+const STALL_LOOK: Duration = Duration::from_secs(1);
+
+/// Who takes what it is told more slowly than this is cut, in the end.
+const RATE_MIN_BYTES_PER_S: u64 = 16 << 10;
 
 /// How long a finished stream's last bytes may take to be acknowledged.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,7 +53,7 @@ pub(crate) async fn serve_watch<S: Service>(
         Err(error) => {
             let mut buffer = Vec::new();
             push(&mut buffer, id, Err(error));
-            if write(&mut send, &buffer, limits.stall_timeout).await {
+            if write(&mut send, &buffer, shared).await {
                 finish(send).await;
             }
             return Finished::Answered;
@@ -55,23 +62,41 @@ pub(crate) async fn serve_watch<S: Service>(
     let mut stop = shared.stop.clone();
     // The client stops the stream, or is gone.
     let mut stopped = pin!(send.stopped());
+    // It was taken out, and is too large to go with what came before it.
+    let mut ahead = None;
     loop {
-        let item = tokio::select! {
-            item = watching.next() => item,
-            _ = &mut stopped => return Finished::Answered,
-            _ = stop.wait_for(|stop| *stop) => None,
+        let next = async {
+            let item = match ahead.take() {
+                Some(item) => Some(item),
+                None => watching.next().await,
+            };
+            // Before it is encoded: what thousands are told at once would otherwise take all memory.
+            let bytes = item.as_ref().map_or(0, bytes_of);
+            (item, shared.load.room.take(bytes).await)
         };
+        let (item, _part) = tokio::select! {
+            next = next => next,
+            _ = &mut stopped => return Finished::Answered,
+            _ = stop.wait_for(|stop| *stop) => (None, None),
+        };
+        let mut over = item.as_ref().is_none_or(Result::is_err);
         let mut buffer = Vec::new();
-        let mut next = item;
-        let mut over = next.is_none();
-        while let Some(item) = next.take() {
+        if let Some(item) = item {
+            push(&mut buffer, id, item);
+        }
+        let more = shared.load.room.try_take(2 * TOGETHER_BYTES);
+        while more.is_some() && !over && buffer.len() < TOGETHER_BYTES {
+            let Some(item) = watching.next().now_or_never().flatten() else {
+                break;
+            };
+            if bytes_of(&item) > TOGETHER_BYTES {
+                ahead = Some(item);
+                break;
+            }
             over = item.is_err();
             push(&mut buffer, id, item);
-            if !over && buffer.len() < TOGETHER_BYTES {
-                next = watching.next().now_or_never().flatten();
-            }
         }
-        if !write(&mut send, &buffer, limits.stall_timeout).await {
+        if !write(&mut send, &buffer, shared).await {
             debug!(from = %caller.from, "a watcher that takes nothing was cut");
             return Finished::Gone;
         }
@@ -86,18 +111,35 @@ fn push(buffer: &mut Vec<u8>, id: u64, item: Result<WatchItem, CallError>) {
     encode_frame(&(id, item.map(Response::Watched)), buffer);
 }
 
-/// Writes all of it, unless the client takes nothing for too long: then it is told so, and can go
-/// on from what it has. Whether all was written.
-async fn write(send: &mut SendStream, mut bytes: &[u8], stall: Duration) -> bool {
+fn bytes_of(item: &Result<WatchItem, CallError>) -> usize {
+    item.as_ref().map_or(0, size_bytes)
+}
+
+/// Writes all of it, unless the client takes nothing for too long, or hardly anything, or nothing for a
+/// moment while others wait for room: then it is told so, and can go on from what it has. Whether
+/// all was written.
+async fn write<S>(send: &mut SendStream, mut bytes: &[u8], shared: &Shared<S>) -> bool {
+    let stall = shared.limits.stall_timeout;
+    let patience = stall + Duration::from_secs(bytes.len() as u64 / RATE_MIN_BYTES_PER_S);
+    let last = Instant::now() + patience;
+    let mut taken = Instant::now();
     while !bytes.is_empty() {
-        match timeout(stall, send.write(bytes)).await {
-            Ok(Ok(count)) => bytes = &bytes[count..],
+        match timeout(STALL_LOOK, send.write(bytes)).await {
+            Ok(Ok(count)) => {
+                bytes = &bytes[count..];
+                taken = Instant::now();
+            }
             Ok(Err(_)) => return false,
+            Err(_) if taken.elapsed() < stall && !shared.load.room.is_wanted() => {}
             Err(_) => {
                 // It may have been reset already.
                 let _ = send.reset(Close::Stalled.code());
                 return false;
             }
+        }
+        if Instant::now() >= last {
+            let _ = send.reset(Close::Stalled.code());
+            return false;
         }
     }
     true

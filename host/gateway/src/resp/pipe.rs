@@ -20,6 +20,9 @@ const READ_BYTES: usize = 16 << 10;
 /// A buffer that grew beyond this is given back once it is empty.
 const KEEP_BYTES: usize = 16 << 10;
 
+/// Bytes that the stream has taken are given back from here on, even when it never takes all.
+const RECLAIM_BYTES: usize = 64 << 10;
+
 /// Bytes of answers that every connection may have waiting.
 const BACKLOG_FREE_BYTES: usize = 64 << 10;
 
@@ -164,6 +167,11 @@ impl<'a, T: Io> Pipe<'a, T> {
         let before = self.pending();
         if before == 0 && self.stall.is_none() {
             return Ok(());
+        }
+        if self.written >= RECLAIM_BYTES.max(before) {
+            // Who reads steadily and slowly never takes all.
+            self.output.drain(..self.written);
+            self.written = 0;
         }
         match self.poll_write(context) {
             Poll::Ready(Ok(())) => self.stall = None,

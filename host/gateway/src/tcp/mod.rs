@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hostd_pki::{Credentials, Identity, PkiError};
 use hostd_protocol::enroll::ALPN_ENROLL;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -132,6 +133,11 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
+/// After two minutes of silence the other end is asked whether it is there.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_mins(2))
+    .with_interval(Duration::from_secs(15));
+
 /// Accepts connections until the node stops.
 pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
     let TcpDoor {
@@ -150,6 +156,8 @@ pub(crate) async fn accept<S: Service>(door: TcpDoor, shared: Arc<Shared<S>>) {
             Ok((stream, from)) => {
                 // Answers are written whole; waiting for more to send helps nobody.
                 let _ = stream.set_nodelay(true);
+                // Who is gone without a word is found out, however quiet what it asked for is.
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
                 let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let (shared, web) = (shared.clone(), web.clone());
                 tokio::spawn(async move { serve(stream, from, tls, require, &shared, web).await });
@@ -179,8 +187,13 @@ async fn serve<S: Service>(
     };
     let _alive = shared.alive.clone();
     let mut stop = shared.stop.clone();
+    let patience = if shared.load.is_crowded(&shared.limits) {
+        shared.limits.handshake_timeout
+    } else {
+        shared.limits.idle_timeout
+    };
     let greeted = tokio::select! {
-        greeted = timeout(shared.limits.idle_timeout, greet(&mut stream, &shared.limits)) => greeted,
+        greeted = timeout(patience, greet(&mut stream, &shared.limits)) => greeted,
         _ = stop.wait_for(|stop| *stop) => return,
     };
     let (spoken, begun) = match greeted {

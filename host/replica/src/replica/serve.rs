@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hostd_protocol::{Failure, FailureCode, NodeId};
+use hostd_protocol::{Failure, FailureCode, NodeId, Outcome, codec};
 use tokio::time::Instant;
 
 use super::Replica;
@@ -10,6 +10,9 @@ use crate::{
     membership,
     network::{Ask, Meeting, Refusal, Tell},
 };
+
+/// Replies that are passed on together. Half a frame: their size is what they take in memory, about.
+const OUTCOMES_BYTES_MAX: usize = codec::FRAME_BYTES_MAX / 2;
 
 /// The longest that a peer may ask this node to try.
 const ASKED_MAX: Duration = Duration::from_mins(10);
@@ -49,7 +52,7 @@ impl Replica {
                 .map(Tell::Outcome),
             Ask::Writes { commands, within } => {
                 let outcomes = self.write_in_order_here(commands, until(within)).await;
-                Ok(Tell::Outcomes(outcomes))
+                Ok(Tell::Outcomes(fitting(outcomes)))
             }
             Ask::ReadIndex => {
                 let deadline = Instant::now() + self.inner.config.timing.election_max * 2;
@@ -80,6 +83,25 @@ impl Replica {
             honours: self.honours(),
         }
     }
+}
+
+/// Replies that fit into one frame. Those beyond are left out, and whoever asked for them is told; the
+/// frame would take everybody's answers with it.
+fn fitting(mut outcomes: Vec<Result<Outcome, Refusal>>) -> Vec<Result<Outcome, Refusal>> {
+    let mut bytes = 0;
+    for outcome in &mut outcomes {
+        if let Ok(Ok(reply)) = outcome {
+            bytes += reply.size_bytes();
+            if bytes > OUTCOMES_BYTES_MAX {
+                *outcome = Err(Refusal::unknown(Failure::new(
+                    FailureCode::TooLarge,
+                    "the write was done, and the replies of its pipeline are too large to be passed on; \
+                     send fewer at once, or to the leader",
+                )));
+            }
+        }
+    }
+    outcomes
 }
 
 /// The deadline that a peer asks for, in bounds: a moment too far away is none.

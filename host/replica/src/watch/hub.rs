@@ -23,8 +23,10 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct State {
     /// The newest changes, oldest first.
-    past: VecDeque<Arc<Changed>>,
-    bytes: usize,
+    past: VecDeque<Kept>,
+    /// Size of all changes that ever were, and of those that were dropped.
+    bytes: u64,
+    bytes_dropped: u64,
     /// How many were dropped in front of `past`: cursors count from the first that ever was.
     dropped: u64,
     /// Everything from here on is in `past`.
@@ -37,6 +39,14 @@ struct State {
     /// How often all watchers were cut, and why the last time.
     cuts: u64,
     cut: Option<Failure>,
+}
+
+/// What one command changed.
+#[derive(Debug)]
+struct Kept {
+    changed: Arc<Changed>,
+    /// Size of all changes that ever were, up to this one.
+    bytes: u64,
 }
 
 /// A watcher that is, or will be, waiting.
@@ -67,14 +77,17 @@ pub(super) struct Cursor {
 impl Hub {
     /// Goes on from a past. Everything before `next` is applied.
     pub(crate) fn new(past: Past, next: Revision, bytes_max: usize) -> Self {
+        let mut bytes = 0;
+        let kept = past.changed.into_iter().map(|changed| {
+            bytes += changed.size_bytes() as u64;
+            Kept { changed, bytes }
+        });
+        let kept: VecDeque<_> = kept.collect();
         Self {
             state: Mutex::new(State {
-                bytes: past
-                    .changed
-                    .iter()
-                    .map(|changed| changed.size_bytes())
-                    .sum(),
-                past: past.changed.into(),
+                past: kept,
+                bytes,
+                bytes_dropped: 0,
                 dropped: 0,
                 from: past.from,
                 next,
@@ -95,8 +108,9 @@ impl Hub {
             let mut state = self.lock();
             for changed in changed {
                 state.note(&changed, &mut wakers);
-                state.bytes += changed.size_bytes();
-                state.past.push_back(changed);
+                state.bytes += changed.size_bytes() as u64;
+                let bytes = state.bytes;
+                state.past.push_back(Kept { changed, bytes });
             }
             state.next = next;
             state.drop_over(self.bytes_max);
@@ -112,7 +126,7 @@ impl Hub {
         let mut state = self.lock();
         state.dropped += state.past.len() as u64;
         state.past.clear();
-        state.bytes = 0;
+        state.bytes_dropped = state.bytes;
         state.from = from;
         state.next = from;
         drop(state);
@@ -154,7 +168,7 @@ impl Hub {
         state.waiting.insert(number, Waiting::default());
         let before = state
             .past
-            .partition_point(|changed| changed.revision < start);
+            .partition_point(|kept| kept.changed.revision < start);
         let repeats = u64::from(planted::active(Bug::WatchRepeats) && start < state.next);
         let at = (state.dropped + before as u64).saturating_sub(repeats);
         let cuts = state.cuts;
@@ -202,25 +216,24 @@ impl State {
     }
 
     fn drop_over(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max {
+        while self.bytes - self.bytes_dropped > bytes_max as u64 {
             let Some(oldest) = self.past.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.size_bytes();
+            self.bytes_dropped = oldest.bytes;
             self.dropped += 1;
-            self.from = oldest.revision.next();
+            self.from = oldest.changed.revision.next();
         }
     }
 
     /// Whether half of what may be kept has come since the change at `at`.
     fn is_far_behind(&self, at: u64, bytes_max: usize) -> bool {
-        let behind = self.dropped + self.past.len() as u64 - at;
-        // A look at the bytes only for those who lag at all.
-        behind as usize > self.past.len() / 2 && {
-            let skipped = (at - self.dropped) as usize;
-            let since = self.past.iter().skip(skipped);
-            since.map(|changed| changed.size_bytes()).sum::<usize>() > bytes_max / 2
-        }
+        let skipped = (at - self.dropped) as usize;
+        let before = match skipped.checked_sub(1) {
+            Some(last) => self.past.get(last).map_or(self.bytes, |kept| kept.bytes),
+            None => self.bytes_dropped,
+        };
+        self.bytes - before > bytes_max as u64 / 2
     }
 }
 
@@ -258,9 +271,9 @@ impl Cursor {
         }
         let skipped = (at - state.dropped) as usize;
         let mut next = at;
-        for changed in state.past.iter().skip(skipped).take(LOOK_MAX) {
+        for kept in state.past.iter().skip(skipped).take(LOOK_MAX) {
             next += 1;
-            let found = match self.look(changed) {
+            let found = match self.look(&kept.changed) {
                 Ok(found) => found,
                 Err(failure) => return Poll::Ready(Err(failure)),
             };
