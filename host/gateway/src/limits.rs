@@ -90,6 +90,13 @@ impl Load {
         self.watches.load(Ordering::Relaxed)
     }
 
+    /// Counts a watch for as long as the returned value lives; `None` when there are enough.
+    pub(crate) fn admit_watch(self: &Arc<Self>, limits: &Limits) -> Option<WatchSlot> {
+        let slot = WatchSlot(self.clone());
+        let before = self.watches.fetch_add(1, Ordering::Relaxed);
+        (before < limits.watches_max).then_some(slot)
+    }
+
     pub(crate) fn watches_counter(&self) -> &AtomicUsize {
         &self.watches
     }
@@ -134,6 +141,16 @@ pub(crate) struct ConnectionSlot(Arc<Load>);
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A counted watch.
+#[derive(Debug)]
+pub(crate) struct WatchSlot(Arc<Load>);
+
+impl Drop for WatchSlot {
+    fn drop(&mut self) {
+        self.0.watches.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
