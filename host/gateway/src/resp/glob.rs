@@ -1,4 +1,6 @@
 //! Redis's patterns: `*`, `?`, `[abc]`, `[^a-c]`, and `\` before a byte that stands for itself.
+//!
+//! The plugin kv matches keys the same way with a copy of its own: plugins and the host share no code.
 
 /// Whether a text matches a pattern.
 ///
