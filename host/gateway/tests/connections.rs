@@ -14,7 +14,7 @@ use hostd_quic::{Close, Ended};
 use quinn::ConnectionError;
 use quinn::rustls::{self, ClientConfig};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
-use support::{RawClient, World, call, eventually};
+use support::{World, call, eventually};
 use tempfile::TempDir;
 use tokio::time::timeout;
 

@@ -30,6 +30,10 @@ pub(crate) fn media_too_long() -> Rejection {
     error("a media type has at most 255 bytes")
 }
 
+pub(crate) fn channel_is_no_text() -> Rejection {
+    error("a channel is UTF-8")
+}
+
 pub(crate) fn invalid_cursor() -> Rejection {
     error("invalid cursor")
 }

@@ -3,10 +3,11 @@
 //!
 //! Read on in this order: `store` says how keys lie in the state and changes them; `expiry`
 //! what a deadline is, and removes what is past its own; then a file for each group of commands,
-//! `strings`, `numbers`, `keys` and `deadlines`.
+//! `strings`, `numbers`, `keys`, `deadlines` and `channels`.
 
 #![forbid(unsafe_code)]
 
+mod channels;
 mod deadlines;
 mod errors;
 mod expiry;
@@ -25,7 +26,7 @@ struct Kv;
     errors = "redis",
     state_version = 2, // 1 knew no media types.
     reads = [1],
-    groups = [strings::Strings, numbers::Numbers, keys::Keys, deadlines::Deadlines],
+    groups = [strings::Strings, numbers::Numbers, keys::Keys, deadlines::Deadlines, channels::Channels],
     watched = [store::WATCHED]
 )]
 impl Kv {

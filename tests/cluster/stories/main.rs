@@ -41,6 +41,7 @@ mod recover;
 mod resp_commands;
 mod resp_front;
 mod resp_state;
+mod resp_subscribe;
 mod restarts;
 mod retries;
 mod snapshots;

@@ -163,6 +163,11 @@ fn connection() {
 }
 
 #[test]
+fn subscriptions() {
+    exchange("subscriptions");
+}
+
+#[test]
 fn malformed() {
     exchange("malformed");
 }

@@ -29,6 +29,10 @@ pub(crate) enum Value {
     Array(Vec<Value>),
     Map(Vec<(Value, Value)>),
     Set(Vec<Value>),
+    /// What is told unasked, or confirms that something will be.
+    Push(Vec<Value>),
+    /// Several answers to one command.
+    Several(Vec<Value>),
 }
 
 impl Value {
@@ -103,6 +107,17 @@ pub(crate) fn encode(value: &Value, version: Version, output: &mut Vec<u8>) {
                 encode(item, version, output);
             }
         }
+        Value::Push(items) => {
+            push(output, version, items.len());
+            for item in items {
+                encode(item, version, output);
+            }
+        }
+        Value::Several(answers) => {
+            for answer in answers {
+                encode(answer, version, output);
+            }
+        }
         Value::Map(pairs) => {
             map(output, version, pairs.len());
             for (key, value) in pairs {
@@ -110,6 +125,14 @@ pub(crate) fn encode(value: &Value, version: Version, output: &mut Vec<u8>) {
                 encode(value, version, output);
             }
         }
+    }
+}
+
+/// Adds a message of a subscription to `output`.
+pub(crate) fn encode_message(parts: &[&[u8]], version: Version, output: &mut Vec<u8>) {
+    push(output, version, parts.len());
+    for part in parts {
+        bulk(output, part);
     }
 }
 
@@ -170,6 +193,15 @@ fn map(output: &mut Vec<u8>, version: Version, pairs: usize) {
         Version::Two => count(output, b'*', 2 * pairs),
         Version::Three => count(output, b'%', pairs),
     }
+}
+
+/// RESP2 has arrays for it.
+fn push(output: &mut Vec<u8>, version: Version, items: usize) {
+    let kind = match version {
+        Version::Two => b'*',
+        Version::Three => b'>',
+    };
+    count(output, kind, items);
 }
 
 fn bulk(output: &mut Vec<u8>, bytes: &[u8]) {

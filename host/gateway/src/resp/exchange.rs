@@ -10,16 +10,19 @@ use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hostd_protocol::{Access, Call, Consistency, Request};
+use hostd_protocol::{Access, Call, CallError, Consistency, Reply, Request};
+use serde_bytes::ByteBuf;
 use tokio::time::Instant;
+use tracing::info;
 
-use super::builtin::{self, Asking, Builtin, Step, sent};
+use super::builtin::{self, Asking, Builtin, Step, out_of_context, sent};
 use super::decode::{Bounds, Next};
 use super::encode::Value;
-use super::failure;
+use super::failure::{self, Asked, PUBLISH, line};
 use super::pipe::{Broken, Pipe};
 use super::run::{Answer, BYTES_MAX, COMMANDS_MAX, READS_MAX, Read, Run, Slot};
 use super::session::{Session, TRIES_MAX};
+use super::subscriptions::Subscriptions;
 use crate::gateway::Shared;
 use crate::limits::HeldBytes;
 use crate::tcp::Io;
@@ -121,6 +124,8 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
         };
         match ended {
             Ok(()) => {
+                // Before its client learns that it is over: from then on it is not counted.
+                self.session.subscriptions = None;
                 self.pipe.finish().await;
                 Ended::Answered
             }
@@ -149,6 +154,7 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
                 moved = true;
             }
             moved |= self.take_messages(context)?;
+            moved |= self.take_told(context, &in_time);
             self.hold()?;
             let full = !self.pipe.has_room(&self.shared.load);
             self.pipe
@@ -165,7 +171,8 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
             }
             if !moved {
                 let quiet = self.pipe.poll_idle(context);
-                if quiet && self.run.is_nothing() && self.session.mailbox.is_none() {
+                let waits = self.session.mailbox.is_some() || self.session.is_subscribed();
+                if quiet && self.run.is_nothing() && !waits {
                     return Poll::Ready(Err(Ended::Cut("it said nothing for too long")));
                 }
                 if quiet {
@@ -280,6 +287,15 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
             self.queue.clear();
             return false;
         }
+        if let Some(error) = self
+            .session
+            .subscriptions
+            .as_ref()
+            .and_then(Subscriptions::ended)
+        {
+            self.end_for(&error);
+            return true;
+        }
         let (words, bytes) = match self.queue.pop_front() {
             None => return false,
             Some(Queued::Refused(error)) => {
@@ -303,6 +319,11 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
             return true;
         };
         let kind = self.kind(&words);
+        let allowed = |kind| matches!(kind, Kind::Builtin(one) if one.is_for_subscribers());
+        if self.session.is_confined() && !allowed(kind) {
+            self.answer(&out_of_context(&words[0]));
+            return true;
+        }
         if let Kind::Builtin(builtin) = kind {
             self.begin_builtin(builtin, words, slot);
             return true;
@@ -374,8 +395,17 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
         {
             calls.push(next);
         }
-        let service = &self.shared.service;
-        let answers = Box::pin(async move { service.call_in_order(&caller, calls).await });
+        let Shared { service, resp, .. } = &**self.shared;
+        let published = published(&calls);
+        let answers = Box::pin(async move {
+            let mut answers = service.call_in_order(&caller, calls).await;
+            for (place, channel) in published {
+                if let Some(answer @ Ok(Reply::Ok)) = answers.get_mut(place) {
+                    *answer = Ok(Reply::Integer(resp.subscribers.told_of(&channel) as i64));
+                }
+            }
+            answers
+        });
         self.run = Run::Writes {
             answers,
             _slot: slot,
@@ -474,6 +504,40 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
         self.pipe.push(value, self.session.version);
     }
 
+    /// Queues what the connection has subscribed to, as much as its client takes.
+    fn take_told(&mut self, context: &mut Context<'_>, in_time: &impl Fn() -> bool) -> bool {
+        let Some(subscriptions) = &self.session.subscriptions else {
+            return false;
+        };
+        let version = self.session.version;
+        let mut moved = false;
+        while !self.session.ends && self.pipe.has_room(&self.shared.load) && in_time() {
+            let output = self.pipe.output();
+            if subscriptions
+                .poll_message(context, version, output)
+                .is_pending()
+            {
+                break;
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    /// Ends the connection since a subscription has ended. It is told why between answers, so that this is
+    /// taken for no command's that may have been done.
+    fn end_for(&mut self, error: &CallError) {
+        let asked = Asked {
+            command: None,
+            writes: false,
+        };
+        let reason = line(error, asked);
+        info!(from = %self.session.guest.from, id = self.session.id, reason, "a subscription has ended, and its connection with it");
+        self.answer(&Value::Error(reason));
+        self.session.ends = true;
+        self.queue.clear();
+    }
+
     /// Queues what the connection is sent unasked.
     fn take_messages(&mut self, context: &mut Context<'_>) -> Result<bool, Ended> {
         const UNREAD: Ended = Ended::Cut("it does not read what it asked to be sent");
@@ -501,6 +565,19 @@ fn ended(broken: Broken) -> Ended {
         Broken::Gone => Ended::Gone,
         Broken::Stalled => Ended::Cut("it read none of its answers for too long"),
     }
+}
+
+/// The calls that publish as Redis's PUBLISH does, by their places, and the channels they publish on.
+fn published(calls: &[Call]) -> Vec<(usize, ByteBuf)> {
+    let calls = calls.iter().enumerate();
+    calls
+        .filter_map(|(place, call)| match call.arguments.as_slice() {
+            [channel, _] if call.command.eq_ignore_ascii_case(PUBLISH) => {
+                Some((place, channel.clone()))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// The call of a plugin's command; `None` when its name is no text.

@@ -2,6 +2,9 @@
 
 use hostd_protocol::{CallError, Failure, FailureCode, Rejection, RejectionCode};
 
+/// Redis's command that only a plugin can have: what is published goes through the log.
+pub(crate) const PUBLISH: &str = "publish";
+
 /// What is known of a call that failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
@@ -44,6 +47,7 @@ fn rejected(rejection: &Rejection, asked: Asked<'_>) -> String {
         RejectionCode::WrongArity => beginning("wrong number of arguments", message),
         RejectionCode::InvalidArgument => beginning("invalid", message),
         RejectionCode::Rejected(own) => with_code(&format!("{own} {message}")),
+        RejectionCode::PermissionDenied => format!("NOPERM {message}"),
         RejectionCode::SessionFull | RejectionCode::Migrating => format!("BUSY {message}"),
         code => format!("ERR {} {message}", code.as_str()),
     }
@@ -66,6 +70,11 @@ fn failed(failure: &Failure, asked: Asked<'_>) -> String {
 /// No plugin, and nothing built in, has the command.
 pub(crate) fn unknown(command: &str) -> String {
     let shown: String = command.chars().take(128).collect();
+    if command.eq_ignore_ascii_case(PUBLISH) {
+        return format!(
+            "ERR unknown command '{shown}': no plugin has it; install one that does, such as kv"
+        );
+    }
     format!("ERR unknown command '{shown}'")
 }
 
@@ -115,6 +124,7 @@ mod tests {
             "ERR fuel_exhausted too long"
         );
         assert_eq!(rejected(R::TooLarge, "no"), "ERR too_large no");
+        assert_eq!(rejected(R::PermissionDenied, "no"), "NOPERM no");
         assert_eq!(
             rejected(R::InvalidArgument, "x is no number"),
             "ERR invalid: x is no number"

@@ -2,21 +2,28 @@
 //!
 //! A connection is one task (`exchange`). `pipe` moves its bytes, `decode` finds the commands in them,
 //! `run` has commands of plugins answered that can be under way together, `builtin` answers what is
-//! Redis's or the node's own, `failure` and `encode` say the answers in Redis's words. `monitor` and
-//! `mailbox` are for what a connection is sent unasked.
+//! Redis's or the node's own, `failure` and `encode` say the answers in Redis's words.
+//!
+//! A connection is sent two things unasked. What others do, to monitors: `monitor` and `mailbox`. What it has
+//! subscribed to: `channel` says what that is, `merge` puts several watches in one order, `subscriptions`
+//! has those of a connection and of the node.
 //!
 //! It must not know what a plugin's command does, or who leads but from what the [`Service`] says.
 
 mod builtin;
+mod channel;
 mod decode;
 mod encode;
 mod exchange;
 mod failure;
+mod glob;
 mod mailbox;
+mod merge;
 mod monitor;
 mod pipe;
 mod run;
 mod session;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +34,7 @@ use tracing::{debug, info};
 use self::exchange::{Ended, Exchange};
 use self::monitor::Monitors;
 use self::session::Session;
+use self::subscriptions::Subscribers;
 use crate::Service;
 use crate::gateway::Shared;
 use crate::tcp::{Guest, Io};
@@ -36,6 +44,7 @@ use crate::tcp::{Guest, Io};
 pub(crate) struct Door {
     connections: AtomicU64,
     monitors: Monitors,
+    subscribers: Subscribers,
 }
 
 /// Serves a connection of which `begun` has been read already, until it ends.

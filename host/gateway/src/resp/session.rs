@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::encode::Version;
 use super::mailbox::Mailbox;
+use super::subscriptions::Subscriptions;
 use crate::Caller;
 use crate::tcp::Guest;
 
@@ -29,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) ends: bool,
     /// What it is sent unasked, when it asked for that.
     pub(crate) mailbox: Option<Mailbox>,
+    /// What it has subscribed to, when it ever did.
+    pub(crate) subscriptions: Option<Subscriptions>,
 }
 
 impl Session {
@@ -46,7 +49,19 @@ impl Session {
             tries: 0,
             ends: false,
             mailbox: None,
+            subscriptions: None,
         }
+    }
+
+    /// Whether it has subscribed to anything.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.is_some_and(|subscriptions| subscriptions.count() > 0)
+    }
+
+    /// Whether it may only subscribe and unsubscribe: in RESP2 an answer could not be told from a message.
+    pub(crate) fn is_confined(&self) -> bool {
+        self.version == Version::Two && self.is_subscribed()
     }
 
     /// It has proved who it is.

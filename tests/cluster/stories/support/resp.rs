@@ -84,7 +84,8 @@ impl Resp {
         }
     }
 
-    fn line(&mut self) -> Result<String> {
+    /// The next line as it comes.
+    pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line)?;
         if line.is_empty() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -62,6 +63,42 @@ func check(client redis.UniversalClient, prefix string) {
 	}
 }
 
+func checkChannels(client redis.UniversalClient, name string, count int64) {
+	news, keys := name+":news", "__keyspace@0__:"+name+":*"
+	subscriber := client.Subscribe(background, news)
+	if err := subscriber.PSubscribe(background, keys); err != nil {
+		fail("psubscribe", err)
+	}
+	for confirmed := range 2 {
+		received, err := subscriber.ReceiveTimeout(background, 10*time.Second)
+		if err != nil {
+			fail("subscribe", err)
+		}
+		subscription, ok := received.(*redis.Subscription)
+		if !ok || subscription.Count != confirmed+1 {
+			fail("subscribe", received)
+		}
+	}
+	told, err := client.Publish(background, news, "hello").Result()
+	if count >= 0 {
+		expect("publish", told, err, count)
+	}
+	client.Set(background, name+":k", "v", 0)
+	for _, expected := range []string{news + " hello", "__keyspace@0__:" + name + ":k set"} {
+		received, err := subscriber.ReceiveTimeout(background, 10*time.Second)
+		if err != nil {
+			fail("message", err)
+		}
+		message, ok := received.(*redis.Message)
+		if !ok || message.Channel+" "+message.Payload != expected {
+			fail("message", received)
+		}
+	}
+	if err := subscriber.Close(); err != nil {
+		fail("close", err)
+	}
+}
+
 func main() {
 	addresses := strings.Split(os.Getenv("HOSTD_ADDRESSES"), ",")
 	for _, protocol := range []int{2, 3} {
@@ -70,6 +107,7 @@ func main() {
 			check(client, fmt.Sprintf("go%d:%s", protocol, address))
 			name, err := client.ClientGetName(background).Result()
 			expect("name", name, err, "check")
+			checkChannels(client, fmt.Sprintf("go-channels%d:%s", protocol, address), 1)
 			ticket, err := client.Do(background, "TICKET").Int64()
 			if err != nil || ticket < 1 {
 				fail("ticket", err)
@@ -81,6 +119,8 @@ func main() {
 	}
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses})
 	check(cluster, "go-cluster")
+	// It subscribes at one node, and publishes at any.
+	checkChannels(cluster, "go-cluster-channels", -1)
 	if err := cluster.Close(); err != nil {
 		fail("close", err)
 	}

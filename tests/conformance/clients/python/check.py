@@ -51,7 +51,51 @@ def check(client, prefix):
         time.sleep(0.05)
 
 
+def check_channels(protocol, here, there):
+    connect = lambda address: redis.Redis(host=address[0], port=int(address[1]), protocol=protocol)
+    listener, near, far = connect(here), connect(here), connect(there)
+    name = f"py{protocol}:{here[1]}"
+    keys = f"__keyspace@0__:{name}:*"
+    pubsub = listener.pubsub()
+
+    def told(kind, channel, data, pattern=None):
+        deadline = time.monotonic() + 10
+        message = None
+        while message is None and time.monotonic() < deadline:
+            message = pubsub.get_message(timeout=1)
+        pattern = pattern and pattern.encode()
+        expected = {"type": kind, "pattern": pattern, "channel": channel.encode(), "data": data}
+        expect(message, expected, kind)
+
+    pubsub.subscribe(name)
+    told("subscribe", name, 1)
+    pubsub.psubscribe(f"{name}*", keys)
+    told("psubscribe", f"{name}*", 2)
+    told("psubscribe", keys, 3)
+    for publisher, count in ((near, 2), (far, 0 if here != there else 2)):
+        expect(publisher.publish(name, b"\x00\xff\r\n"), count, "publish")
+        told("message", name, b"\x00\xff\r\n")
+        told("pmessage", name, b"\x00\xff\r\n", f"{name}*")
+    far.set(f"{name}:k", "v")
+    told("pmessage", f"__keyspace@0__:{name}:k", b"set", keys)
+    near.delete(f"{name}:k")
+    told("pmessage", f"__keyspace@0__:{name}:k", b"del", keys)
+    pubsub.ping()
+    expect(pubsub.get_message(timeout=10)["type"], "pong", "ping")
+    pubsub.unsubscribe()
+    told("unsubscribe", name, 2)
+    pubsub.punsubscribe(keys)
+    told("punsubscribe", keys, 1)
+    expect(near.publish(name, "x"), 1, "publish to who is left")
+    told("pmessage", name, b"x", f"{name}*")
+    pubsub.close()
+    for client in (listener, near, far):
+        client.close()
+
+
 for protocol in (2, 3):
+    for index, address in enumerate(addresses):
+        check_channels(protocol, address, addresses[(index + 1) % len(addresses)])
     for host, port in addresses:
         client = redis.Redis(host=host, port=int(port), protocol=protocol, client_name="check")
         check(client, f"py{protocol}:{port}")

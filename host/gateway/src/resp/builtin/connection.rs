@@ -19,8 +19,13 @@ const HELP: &[&str] = &[
     "CLIENT SETNAME name: names this connection",
 ];
 
-pub(super) fn ping(arguments: &[Vec<u8>]) -> Value {
+pub(super) fn ping<S: Service>(asking: &Asking<'_, '_, S>, arguments: &[Vec<u8>]) -> Value {
     match arguments {
+        // As a message looks, since its client reads nothing else.
+        [] | [_] if asking.session.is_confined() => {
+            let message = arguments.first().cloned().unwrap_or_default();
+            Value::Array(vec!["pong".into(), Value::Bulk(message)])
+        }
         [] => Value::Simple("PONG"),
         [message] => Value::Bulk(message.clone()),
         _ => Value::error("wrong number of arguments for 'ping' command"),
@@ -116,7 +121,11 @@ fn describe<S: Service>(asking: &Asking<'_, '_, S>) -> String {
         session.id,
         session.guest.from,
         text(&session.name),
-        if session.mailbox.is_some() { "O" } else { "N" },
+        match (&session.mailbox, session.is_subscribed()) {
+            (Some(_), _) => "O",
+            (None, true) => "P",
+            (None, false) => "N",
+        },
         user.map_or("", |caller| &*caller.identity),
         if session.version == Version::Three {
             3

@@ -7,13 +7,14 @@ mod command;
 mod connection;
 mod info;
 mod machine;
-mod pattern;
 mod raft;
 mod snapshot;
+mod subscribe;
 
 use std::sync::Arc;
 
 pub(super) use self::raft::sent;
+pub(super) use self::subscribe::out_of_context;
 use hostd_protocol::{CallError, Request, Response};
 
 use super::encode::Value;
@@ -27,7 +28,7 @@ use crate::{Caller, Service};
 const TIMEOUT_MS: u32 = 10_000;
 
 /// Bytes of the longest name.
-const NAME_BYTES_MAX: usize = 9;
+const NAME_BYTES_MAX: usize = 12;
 
 /// What a built-in command comes to.
 pub(super) enum Step<'a> {
@@ -54,12 +55,16 @@ pub(super) enum Builtin {
     Info,
     Machine,
     Monitor,
+    PatternSubscribe,
+    PatternUnsubscribe,
     Ping,
     Quit,
     Raft,
     ReadOnly,
     Reset,
     Select,
+    Subscribe,
+    Unsubscribe,
     Version,
 }
 
@@ -123,6 +128,18 @@ const ALL: &[About] = &[
         "Shows every command of this node.",
     ),
     about(Builtin::Ping, "ping", -1, "Returns PONG, or its argument."),
+    about(
+        Builtin::PatternSubscribe,
+        "psubscribe",
+        -2,
+        "Has what is told on all channels that match patterns sent.",
+    ),
+    about(
+        Builtin::PatternUnsubscribe,
+        "punsubscribe",
+        -1,
+        "Ends subscriptions to patterns.",
+    ),
     about(Builtin::Quit, "quit", -1, "Ends the connection."),
     about(
         Builtin::Raft,
@@ -154,6 +171,18 @@ const ALL: &[About] = &[
         2,
         "Chooses a database: there is only 0.",
     ),
+    about(
+        Builtin::Subscribe,
+        "subscribe",
+        -2,
+        "Has what is told on channels sent: topics of plugins, changes of keys.",
+    ),
+    about(
+        Builtin::Unsubscribe,
+        "unsubscribe",
+        -1,
+        "Ends subscriptions to channels.",
+    ),
     about(Builtin::Version, "version", -1, "Tells hostd's version."),
 ];
 
@@ -170,6 +199,20 @@ impl Builtin {
     /// Whether a client may call it that has not proved who it is.
     pub(super) fn is_for_everybody(self) -> bool {
         matches!(self, Self::Auth | Self::Hello | Self::Quit | Self::Reset)
+    }
+
+    /// Whether a client may call it whose answers could not be told from messages.
+    pub(super) fn is_for_subscribers(self) -> bool {
+        matches!(
+            self,
+            Self::PatternSubscribe
+                | Self::PatternUnsubscribe
+                | Self::Ping
+                | Self::Quit
+                | Self::Reset
+                | Self::Subscribe
+                | Self::Unsubscribe
+        )
     }
 
     /// Whether monitors do not see it at all.
@@ -214,7 +257,9 @@ pub(super) fn answer<'a, S: Service>(
         Builtin::Info => info::info(asking, arguments),
         Builtin::Machine => machine::machine(asking, arguments),
         Builtin::Monitor => Step::Now(connection::monitor(asking)),
-        Builtin::Ping => Step::Now(connection::ping(arguments)),
+        Builtin::PatternSubscribe => subscribe::subscribe(asking, arguments, true),
+        Builtin::PatternUnsubscribe => Step::Now(subscribe::unsubscribe(asking, arguments, true)),
+        Builtin::Ping => Step::Now(connection::ping(asking, arguments)),
         Builtin::Quit => {
             asking.session.ends = true;
             Step::Now(Value::OK)
@@ -223,6 +268,8 @@ pub(super) fn answer<'a, S: Service>(
         Builtin::ReadOnly => Step::Now(Value::OK),
         Builtin::Reset => Step::Now(connection::reset(asking)),
         Builtin::Select => Step::Now(connection::select(arguments)),
+        Builtin::Subscribe => subscribe::subscribe(asking, arguments, false),
+        Builtin::Unsubscribe => Step::Now(subscribe::unsubscribe(asking, arguments, false)),
         Builtin::Version => Step::Now(Value::from(env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -2,10 +2,10 @@
 
 use hostd_protocol::{Member, MemberChange, RaftInfo, Request, Response, Role};
 
-use super::pattern::matches;
 use super::snapshot::snapshot;
 use super::{Asking, Step, help, subcommand, unknown_subcommand};
 use crate::resp::encode::Value;
+use crate::resp::glob::matches;
 use crate::{Elsewhere, Service};
 
 /// Patterns of one RAFT INFO.
