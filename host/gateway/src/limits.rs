@@ -179,16 +179,6 @@ impl Drop for WatchSlot {
     }
 }
 
-/// A counted watch.
-#[derive(Debug)]
-pub(crate) struct WatchSlot(Arc<Load>);
-
-impl Drop for WatchSlot {
-    fn drop(&mut self) {
-        self.0.watches.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Counted bytes of requests that have not begun, and of answers that are not read.
 #[derive(Debug)]
 pub(crate) struct HeldBytes<'a> {
