@@ -45,6 +45,7 @@ fn rejected(rejection: &Rejection, asked: Asked<'_>) -> String {
         RejectionCode::InvalidArgument => beginning("invalid", message),
         RejectionCode::Rejected(own) => with_code(&format!("{own} {message}")),
         RejectionCode::SessionFull | RejectionCode::Migrating => format!("BUSY {message}"),
+        RejectionCode::PermissionDenied => format!("NOPERM {message}"),
         code => format!("ERR {} {message}", code.as_str()),
     }
 }
@@ -115,6 +116,7 @@ mod tests {
             "ERR fuel_exhausted too long"
         );
         assert_eq!(rejected(R::TooLarge, "no"), "ERR too_large no");
+        assert_eq!(rejected(R::PermissionDenied, "no"), "NOPERM no");
         assert_eq!(
             rejected(R::InvalidArgument, "x is no number"),
             "ERR invalid: x is no number"
