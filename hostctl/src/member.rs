@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use hostd_client::Client;
-use hostd_protocol::{CallError, Failure, FailureCode, Member, MemberChange, NodeId};
+use hostd_protocol::{Member, MemberChange, NodeId};
 
 use crate::args::{Format, Global, address, node_id};
 use crate::exit::Exit;
@@ -83,16 +83,9 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
         Command::Transfer { id } => MemberChange::Transfer(id),
     };
     let stranger = stranger(&client, &change).await;
-    let added = match &change {
-        MemberChange::Add { node, address, .. } => Some((*node, address.clone())),
-        _ => None,
-    };
     let changed = client.change_member(change).await;
     client.close().await;
-    changed.map_err(|error| match added {
-        Some((node, address)) if error.code() == "timeout" => silent(node, &address, global),
-        _ => error,
-    })?;
+    changed?;
     if let Some(id) = stranger {
         // It succeeds all the same: a removal that is repeated must.
         writeln!(io::stderr(), "node {id} is not a member; nothing to do")?;
@@ -102,16 +95,6 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
         Format::Text => output::line("OK")?,
     }
     Ok(())
-}
-
-/// A node that is to be added, and has not answered: the usual reason is that it does not run.
-fn silent(node: NodeId, address: &str, global: &Global) -> CallError {
-    let message = format!(
-        "node {node} was not added within {}: is hostd started at {address} with --node-id {node}? \
-         `hostctl member list` shows whether it was added after all",
-        humantime::format_duration(global.timeout)
-    );
-    Failure::new(FailureCode::Timeout, message).into()
 }
 
 /// The node that is to be removed, if the answering node does not know it as a member: perhaps a
