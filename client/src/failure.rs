@@ -45,6 +45,15 @@ pub(crate) fn timeout(after: Duration, of_write: bool) -> CallError {
     Failure::new(FailureCode::Timeout, message).into()
 }
 
+/// As [`timeout`], of a change that nobody would recognise if it came again.
+pub(crate) fn timeout_of_change(after: Duration) -> CallError {
+    let message = format!(
+        "no answer within {}; whether it took effect is unknown: look at `hostctl status` before trying again",
+        rounded(after)
+    );
+    Failure::new(FailureCode::Timeout, message).into()
+}
+
 /// The node was lost before it answered something that must not be asked twice.
 pub(crate) fn lost(address: &str, why: &str) -> CallError {
     Failure::new(

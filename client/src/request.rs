@@ -255,7 +255,7 @@ impl Attempts<'_> {
             }
             // What this node says for good does not settle what another was asked before.
             if self.pending.is_empty() {
-                return Some(Err(failure::timeout(self.begun.elapsed(), true)));
+                return Some(Err(self.timed_out(self.begun.elapsed(), true)));
             }
             return None;
         }
@@ -310,7 +310,16 @@ impl Attempts<'_> {
         match self.last_error.take() {
             // The cluster's own words say more, unless they deny what may have happened.
             Some(error) if !(self.is_open() && is_certain(&error)) => error,
-            _ => failure::timeout(after, self.plan.writes),
+            _ => self.timed_out(after, self.plan.writes),
+        }
+    }
+
+    /// Nobody recognises a change that comes again, so that is not what to do about it.
+    fn timed_out(&self, after: Duration, of_write: bool) -> CallError {
+        if of_write && !self.plan.repeatable {
+            failure::timeout_of_change(after)
+        } else {
+            failure::timeout(after, of_write)
         }
     }
 }

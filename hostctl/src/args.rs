@@ -27,8 +27,8 @@ Examples:
   hostctl -s 10.0.0.1:11001 status           a row per node
   hostctl commands                           what the cluster's plugins can do
 
-Errors go to standard error as `code: message`. Exit codes: 2 usage, or not built yet; 3 the
-call is wrong; 4 the plugin refused; 5 not allowed; 6 the plugin failed; 7 the cluster cannot
+Errors go to standard error as `code: message`. Exit codes: 2 usage, or not built yet; 3 the \
+call is wrong; 4 the plugin refused; 5 not allowed; 6 the plugin failed; 7 the cluster cannot \
 answer now; 8 what was to be watched is not known any more; 1 anything else."
 )]
 pub(crate) struct Arguments {
@@ -108,7 +108,7 @@ pub(crate) struct Global {
         value_name = "TIME",
         global = true,
         default_value = "10s",
-        value_parser = humantime::parse_duration
+        value_parser = time
     )]
     pub(crate) timeout: Duration,
 }
@@ -150,7 +150,7 @@ Examples:
   hostctl status
   hostctl status -o json
 
-The JSON is an array, one object per member: id address version role leader term first_log
+The JSON is an array, one object per member: id address version role leader term first_log \
 last_log applied checkpoint digest data_bytes health reachable plugins.")]
     Status,
     /// Compare the states of all nodes at one checkpoint, and name what differs
@@ -160,13 +160,13 @@ Examples:
   hostctl verify -o json
   hostctl verify --timeout 10m               of a large state
 
-Has a checkpoint made, and every node read all rows that it has on disk at it. Where a node differs from
+Has a checkpoint made, and every node read all rows that it has on disk at it. Where a node differs from \
 most members, the first differing key of each table is named. It may take two minutes, or --timeout.
 
-Exit codes: 0 all nodes agree; 4 some differ, or have damaged rows; 7 some did not answer, and the
+Exit codes: 0 all nodes agree; 4 some differ, or have damaged rows; 7 some did not answer, and the \
 others agree.
 
-The JSON is an object: checkpoint majority nodes; a node has id address verdict reason rows digest
+The JSON is an object: checkpoint majority nodes; a node has id address verdict reason rows digest \
 kept against differences, and a difference table plugin key kind here there.")]
     Verify,
     /// Show and change the members
@@ -219,6 +219,11 @@ pub(crate) struct NotBuilt {
     /// Not looked at
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     _rest: Vec<OsString>,
+}
+
+/// Parses a time span.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a time such as 500ms, 10s or 1m".to_owned())
 }
 
 /// Parses a node's number.

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::args::{Format, Global, Read};
+use crate::args::{Format, Global, Read, time};
 use crate::exit::Exit;
 use crate::template::{Random, Template};
 use crate::{connect, output};
@@ -40,8 +40,8 @@ Examples:
   hostctl bench set key:{rand:1000} {data:64} --clients 64 --in-flight 16 --duration 30s
   hostctl bench get key:{rand:1000} --read stale --count 100000 -o json
 
-Each client has a connection of its own, and writes run in its session, as in a program that
-uses the library. Only calls that succeed count for throughput and latency; the others are
+Each client has a connection of its own, and writes run in its session, as in a program that \
+uses the library. Only calls that succeed count for throughput and latency; the others are \
 counted by code.")]
 pub(crate) struct Bench {
     /// The command's name
@@ -60,7 +60,7 @@ pub(crate) struct Bench {
     in_flight: u32,
 
     /// How long to go on
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     duration: Duration,
 
     /// Stop after this many calls instead

@@ -8,6 +8,7 @@ use crate::args::{Global, Read};
 use crate::exit::Exit;
 use crate::{connect, reply};
 use hostd_client::CallOptions;
+use hostd_protocol::{CallError, Rejection, RejectionCode};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -67,6 +68,15 @@ pub(crate) async fn run(global: &Global, call: Call) -> Result<(), Exit> {
     let answer = client.call_with(&call.command, arguments, &options).await;
     // Before the answer is looked at: an error ends the program, the connection likewise.
     client.close().await;
-    let answer = answer?;
+    let answer = answer.map_err(|error| match error {
+        CallError::Rejected(rejection) if rejection.code == RejectionCode::UnknownCommand => {
+            Rejection {
+                message: format!("{}; `hostctl commands` lists all", rejection.message),
+                ..rejection
+            }
+            .into()
+        }
+        error => error,
+    })?;
     Ok(reply::print(&answer, global.output)?)
 }

@@ -118,6 +118,19 @@ fn explain(found: &[Found<'_>]) -> io::Result<()> {
             "\nPlugin {} {}; {access}.",
             plugin.name, plugin.version
         )?;
+        let keys: Vec<&str> = command
+            .arguments
+            .iter()
+            .filter(|argument| argument.is_key)
+            .map(|argument| argument.name.as_str())
+            .collect();
+        match keys.as_slice() {
+            [] => writeln!(
+                out,
+                "No argument is a key: access rules must cover all keys."
+            )?,
+            keys => writeln!(out, "Access rules go by: {}.", keys.join(", "))?,
+        }
         if !command.examples.is_empty() {
             writeln!(out, "\nExamples:")?;
             for example in &command.examples {

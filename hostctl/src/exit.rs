@@ -43,6 +43,15 @@ impl Exit {
     pub(crate) fn report(self) -> ExitCode {
         let (code, message, exit) = match &self {
             Self::Call(error) => (error.code(), message(error), error.exit_code()),
+            // Whoever asks a server has one that made its directory: another authority is of no use.
+            Self::Credentials(PkiError::NoDirectory(directory)) => (
+                "unauthenticated",
+                format!(
+                    "no pki directory at {}: name the one of the cluster's node, DATA/pki, with --pki or HOSTCTL_PKI",
+                    directory.display()
+                ),
+                5,
+            ),
             Self::Credentials(error) => ("unauthenticated", error.to_string(), 5),
             Self::Pki(error @ (PkiError::ClientName(_) | PkiError::NodeId)) => {
                 ("usage", error.to_string(), 2)
@@ -71,7 +80,15 @@ fn message(error: &CallError) -> String {
         CallError::Rejected(Rejection {
             code: RejectionCode::Rejected(own),
             ..
-        }) if !own.is_empty() && !message.starts_with(own.as_str()) => format!("{own} {message}"),
+        }) if !own.is_empty() && !message.starts_with(own.as_str()) => {
+            // Redis's way with its own codes, such as WRONGTYPE; others are words like ours.
+            let colon = if own.contains(|of: char| of.is_lowercase()) {
+                ":"
+            } else {
+                ""
+            };
+            format!("{own}{colon} {message}")
+        }
         _ => message.to_owned(),
     }
 }

@@ -17,7 +17,7 @@ Examples:
   hostctl member remove 2                         then stop it there
   hostctl member transfer 3                       before node 1, the leader, is restarted
 
-A node that is started with `hostd --join` adds itself, and votes once it is in sync. `add`
+A node that is started with `hostd --join` adds itself, and votes once it is in sync. `add` \
 waits until the node answers.")]
 pub(crate) enum Command {
     /// List the members as the answering node knows them

@@ -1,9 +1,9 @@
 //! `hostctl pki`: works on files only, without a server.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use hostd_pki::{
-    Authority, CertificateInfo, Existing, PkiError, ServerNames, Subject, key_file, show,
+    Authority, CA_FILE, CertificateInfo, Existing, PkiError, ServerNames, Subject, key_file, show,
 };
 use hostd_protocol::NodeId;
 
@@ -20,7 +20,7 @@ Examples:
                                             a certificate for node 2, to copy to its machine
   hostctl --pki /etc/hostd/pki pki show
 
-The directory is --pki. hostd makes it by itself when it first starts on a machine; a node on
+The directory is --pki. hostd makes it by itself when it first starts on a machine; a node on \
 another machine needs ca.pem, node-N.pem and node-N-key.pem from here.")]
 pub(crate) enum Command {
     /// Make an authority and the admin's certificate
@@ -84,6 +84,20 @@ pub(crate) fn run(global: &Global, command: Command) -> Result<(), Exit> {
     }
 }
 
+/// What is to be done next while two authorities are believed, where people see it and programs do not.
+fn next_step(global: &Global, found: &[CertificateInfo]) -> io::Result<()> {
+    let authorities = found.iter().filter(|info| info.file.ends_with(CA_FILE));
+    if authorities.count() < 2 {
+        return Ok(());
+    }
+    let directory = global.pki.display();
+    writeln!(
+        io::stderr(),
+        "a rotation is under way: copy {directory}/{CA_FILE} to every machine and client, issue each certificate \
+         again (hostctl pki issue ... --replace), then end it with: hostctl pki rotate --finish"
+    )
+}
+
 fn issue(
     global: &Global,
     subject: &Subject,
@@ -113,6 +127,7 @@ fn issue(
 
 fn list(global: &Global) -> Result<(), Exit> {
     let found = show(&global.pki).map_err(Exit::Pki)?;
+    next_step(global, &found)?;
     if global.output == Format::Json {
         return Ok(output::json(&found)?);
     }

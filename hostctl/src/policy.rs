@@ -22,22 +22,28 @@ Examples:
   hostctl policy allow node-4 peer                 from then on nodes need such a rule to join
   hostctl policy revoke alice read /app
 
-An identity is the common name of a client's certificate, a user of `hostctl user`, or `default`, who
-has the password of --auth or, on loopback, none. As long as there is no rule, everybody may do everything;
+An identity is the common name of a client's certificate, a user of `hostctl user`, or `default`, who \
+has the password of --auth or, on loopback, none. As long as there is no rule, everybody may do everything; \
 once there is one, nobody may do what no rule allows. Whoever makes the first rule becomes admin with it.")]
 pub(crate) enum Command {
     /// List the rules
     Show,
     /// Add a rule, or those of a file
+    #[command(override_usage = "\
+hostctl policy allow [OPTIONS] IDENTITY ACCESS [SCOPE]
+       hostctl policy allow [OPTIONS] --file FILE")]
     Allow(Lines),
-    /// Take a rule away
+    /// Take a rule away, or those of a file
+    #[command(override_usage = "\
+hostctl policy revoke [OPTIONS] IDENTITY ACCESS [SCOPE]
+       hostctl policy revoke [OPTIONS] --file FILE")]
     Revoke(Lines),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lines {
-    /// IDENTITY ACCESS [SCOPE]
-    #[arg(value_name = "WORD", num_args = 2..=4, required_unless_present = "file", conflicts_with = "file")]
+    /// Who may do what: `alice read /app`, `worker call queue.take`, `boss admin`
+    #[arg(value_name = "RULE", num_args = 2..=4, required_unless_present = "file", conflicts_with = "file")]
     words: Vec<String>,
     /// A file with a rule a line, taken as a whole
     #[arg(short, long)]

@@ -12,7 +12,7 @@ use hostd_machine::Engine;
 use hostd_protocol::{
     NOTHING_NEW_TO_SNAPSHOT, NodeId, SNAPSHOT_PIECE_BYTES_MAX, SnapshotInfo, hex,
 };
-use hostd_replica::{Checked, Restoration, SnapshotError, SnapshotFile, restore};
+use hostd_replica::{Checked, Restoration, SnapshotError, SnapshotFile, create_private, restore};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -34,8 +34,8 @@ Examples:
   hostctl snapshot restore backup.snapshot --data new-data
   hostd -d new-data                                 a new cluster of one node, which others then join
 
-A snapshot has everything: the data of all plugins, the plugins, sessions, limits and rules. The cluster
-serves while it is taken. Each node keeps its own last three; `list` shows those of the node that
+A snapshot has everything: the data of all plugins, the plugins, sessions, limits and rules. The cluster \
+serves while it is taken. Each node keeps its own last three; `list` shows those of the node that \
 answers. `check` and `restore` work on files only, without a server.")]
 pub(crate) enum Command {
     /// Take a snapshot now; the node keeps it
@@ -92,12 +92,25 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
 }
 
 async fn now(global: &Global, node: &Snapshots) -> Result<(), Exit> {
-    let taken = take(global, node).await?;
+    let (taken, new) = take_or_newest(global, node).await?;
     match global.output {
         Format::Json => output::json(&object(&taken))?,
-        Format::Text => output::line(&taken.id)?,
+        Format::Text if new => output::line(&taken.id)?,
+        Format::Text => output::line(&format!("nothing new since {}", taken.id))?,
     }
     Ok(())
+}
+
+/// A snapshot of what there is now, and whether it was taken for this: where nothing has changed since, it
+/// is the last one.
+async fn take_or_newest(global: &Global, node: &Snapshots) -> Result<(SnapshotInfo, bool), Exit> {
+    match take(global, node).await {
+        Err(Exit::Call(error)) if error.message().starts_with(NOTHING_NEW_TO_SNAPSHOT) => {
+            let newest = node.list().await?.pop();
+            Ok((newest.ok_or(Exit::Call(error))?, false))
+        }
+        taken => Ok((taken?, true)),
+    }
 }
 
 async fn take(global: &Global, node: &Snapshots) -> Result<SnapshotInfo, Exit> {
@@ -140,18 +153,21 @@ async fn save(global: &Global, node: &Snapshots, file: &Path) -> Result<(), Exit
             file.display()
         )));
     }
-    let info = match take(global, node).await {
-        Err(Exit::Call(error)) if error.message().starts_with(NOTHING_NEW_TO_SNAPSHOT) => {
-            let newest = node.list().await?.pop();
-            newest.ok_or(Exit::Call(error))?
-        }
-        taken => taken?,
-    };
     let directory = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut unfinished = tempfile::NamedTempFile::new_in(directory)?;
+    // Before the cluster has the work.
+    let mut unfinished = tempfile::NamedTempFile::new_in(directory).map_err(|error| {
+        // The name that it would have for now is nobody's business.
+        let reason = error.kind();
+        Exit::Usage(format!(
+            "{} cannot be made: {}: {reason}; name a file in a directory that is there and that you may write to",
+            file.display(),
+            directory.display()
+        ))
+    })?;
+    let (info, _) = take_or_newest(global, node).await?;
     let bar = bar(info.size_bytes);
     let mut from = 0;
     while from < info.size_bytes {
@@ -233,10 +249,12 @@ fn restore_file(
     node: NodeId,
     address: String,
 ) -> Result<(), Exit> {
+    // All of it, before anything is made.
+    read_all(file)?;
     let snapshot = SnapshotFile::open(file).map_err(|error| refusal(&error))?;
     let directory = data.join(format!("node-{node}"));
-    let made = !directory.exists();
-    std::fs::create_dir_all(&directory)?;
+    let (made, made_data) = (!directory.exists(), !data.exists());
+    create_private(&directory)?;
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -270,6 +288,9 @@ fn restore_file(
                 // Only what was made here; anything else stays.
                 let _ = std::fs::remove_file(directory.join("lock"));
                 let _ = std::fs::remove_dir(&directory);
+                if made_data {
+                    let _ = std::fs::remove_dir(data);
+                }
             }
             return Err(refusal(&error));
         }
@@ -293,6 +314,9 @@ fn restore_file(
 
 fn refusal(error: &SnapshotError) -> Exit {
     match error {
+        error if error.is_missing() => Exit::Usage(format!(
+            "{error}; name a file that `hostctl snapshot save` made"
+        )),
         SnapshotError::Io { .. } => Exit::Failed(error.to_string()),
         _ => Exit::invalid(error.to_string()),
     }

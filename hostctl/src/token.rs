@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use hostd_client::Client;
 use hostd_pki::JoinToken;
 use hostd_protocol::{NodeId, TokenChange, TokenInfo};
 use serde_json::json;
 
-use crate::args::{Format, Global, node_id};
+use crate::args::{Format, Global, node_id, time};
 use crate::exit::Exit;
 use crate::{connect, output};
 
@@ -19,14 +20,14 @@ Examples:
                                            on the new machine, with an empty --pki
   hostctl token revoke ID
 
-The new node knows the cluster by the token, makes its own key, and gets its certificate from a node that
-has the authority's key. Each token takes in one node, and never one that the cluster had before. The
+The new node knows the cluster by the token, makes its own key, and gets its certificate from a node that \
+has the authority's key. Each token takes in one node, and never one that the cluster had before. The \
 cluster keeps a digest only; treat the token as a password.")]
 pub(crate) enum Command {
     /// Make a token; it is printed and kept nowhere
     Create {
         /// How long it lasts, such as 10m or 1h; 30 days at most
-        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
         ttl: Duration,
         /// The only node that it takes in; any new one when not given
         #[arg(long, value_name = "ID", value_parser = node_id)]
@@ -47,6 +48,9 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
     let done = async {
         match command {
             Command::Create { ttl, node } => {
+                if let Some(id) = node {
+                    refuse_member(&client, id).await?;
+                }
                 let authority = credentials.authority_sha256().map_err(Exit::Pki)?;
                 let token = JoinToken::generate(authority).map_err(Exit::Pki)?;
                 let change = TokenChange::Create {
@@ -77,6 +81,18 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Exit> {
     .await;
     client.close().await;
     done
+}
+
+/// A token takes in new nodes only: one for a member would be found out to be useless on the other machine.
+async fn refuse_member(client: &Client, id: NodeId) -> Result<(), Exit> {
+    let members = client.members().await?;
+    if members.iter().all(|member| member.id != id) {
+        return Ok(());
+    }
+    Err(Exit::invalid(format!(
+        "node {id} is a member, and a token takes in new nodes only; for a member's certificate: \
+         hostctl pki issue --node {id} --replace"
+    )))
 }
 
 fn list(global: &Global, tokens: &[TokenInfo]) -> Result<(), Exit> {

@@ -21,11 +21,11 @@ Examples:
   hostctl watch --plugin kv --from 4711      from the changes of log entry 4711 on
   hostctl watch --topics orders.             what plugins publish on topics that begin with orders.
 
-A line is REVISION PLUGIN put KEY VALUE, delete KEY, expired KEY (a timer removed it), present KEY VALUE, or
-publish TOPIC PAYLOAD. All that one command changed has one revision, and a watch goes on with --from
+A line is REVISION PLUGIN put KEY VALUE, delete KEY, expired KEY (a timer removed it), present KEY VALUE, or \
+publish TOPIC PAYLOAD. All that one command changed has one revision, and a watch goes on with --from \
 the revision behind the last one. It lasts until it is stopped, over whatever happens to nodes.
 
-Exit codes: 0 stopped; 8 (compacted) the changes from there on are not known any more: begin again
+Exit codes: 0 stopped; 8 (compacted) the changes from there on are not known any more: begin again \
 with --present.")]
 pub(crate) struct Arguments {
     /// What the keys, or the topics, begin with

@@ -117,7 +117,10 @@ fn permit_action(policy: &Policy, identity: &str, action: Action<'_>) -> Result<
 /// Whether the policy lets somebody watch this. Without a plugin, all of them are meant.
 pub(crate) fn permit_watch(policy: &Policy, identity: &str, watch: &Watch) -> Result<(), Failure> {
     let action = Action::Watch {
-        plugin: watch.plugin.as_deref().unwrap_or(EVERY_PLUGIN),
+        plugin: watch
+            .plugin
+            .as_deref()
+            .unwrap_or(hostd_machine::policy::EVERY_PLUGIN),
         prefix: match &watch.subject {
             Subject::Keys(prefix) => prefix,
             Subject::Topics(prefix) => prefix.as_bytes(),
@@ -126,9 +129,6 @@ pub(crate) fn permit_watch(policy: &Policy, identity: &str, watch: &Watch) -> Re
     decide(policy, identity, action)
         .map_err(|reason| Failure::new(FailureCode::PermissionDenied, reason))
 }
-
-/// No plugin's name: what allows it allows all.
-const EVERY_PLUGIN: &str = "*";
 
 #[cfg(test)]
 mod tests {

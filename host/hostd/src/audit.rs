@@ -4,6 +4,7 @@
 //! A line of JSON each, in `audit.log` of the node's directory, and as a log line with the target
 //! `audit`. It must not hold up requests: a thread writes, and what comes faster than that is counted.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::SystemTime;
 
 use hostd_gateway::Caller;
+use hostd_machine::View;
 use hostd_protocol::{
-    CallError, MemberChange, PluginChange, PolicyChange, Request, Rule, SnapshotRequest,
+    Call, CallError, MemberChange, PluginChange, PolicyChange, Request, Rule, SnapshotRequest,
     TokenChange, TokenRequest, hex,
 };
 use serde::Serialize;
@@ -24,6 +26,11 @@ pub(crate) const AUDIT_FILE: &str = "audit.log";
 
 /// Size at which the file is put aside, as `audit.log.1`, and a new one begun.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes that are noted of what somebody asked for who may, and of anything else: whoever is refused must
+/// not push everything else out of the file with a few long requests.
+const DONE_BYTES_MAX: usize = 8 << 10;
+const TEXT_BYTES_MAX: usize = 1 << 10;
 
 /// Lines that wait for the disk.
 const LINES_MAX: usize = 1_024;
@@ -79,6 +86,12 @@ impl AuditLog {
             Err(error) if is_refusal(error) => ("refused", error.message()),
             Err(error) => ("failed", error.message()),
         };
+        let what_max = if outcome == "done" {
+            DONE_BYTES_MAX
+        } else {
+            TEXT_BYTES_MAX
+        };
+        let (what, reason) = (&*cut(what, what_max), &*cut(reason, TEXT_BYTES_MAX));
         let (identity, from) = (&*caller.identity, caller.from);
         if outcome == "done" {
             tracing::info!(target: "audit", identity, %from, what, outcome);
@@ -107,6 +120,53 @@ impl AuditLog {
 /// Whether an error says that the caller may not do this.
 pub(crate) fn is_refusal(error: &CallError) -> bool {
     matches!(error.code(), "permission_denied" | "unauthenticated")
+}
+
+/// The beginning of a text, and a sign that there was more.
+fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return text.into();
+    }
+    let mut end = bytes_max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end]).into()
+}
+
+/// Which command a call is of. Of its arguments, nothing.
+#[derive(Debug)]
+pub(crate) struct Called {
+    plugin: Option<String>,
+    command: String,
+}
+
+impl Called {
+    pub(crate) fn of(call: &Call) -> Self {
+        Self {
+            plugin: call.plugin.clone(),
+            command: call.command.clone(),
+        }
+    }
+
+    pub(crate) fn of_request(request: &Request) -> Option<Self> {
+        match request {
+            Request::Call(call) | Request::Read(call) => Some(Self::of(call)),
+            _ => None,
+        }
+    }
+
+    /// `plugin.command`, by the plugins that there are; else as it was asked for.
+    pub(crate) fn name(&self, view: &View) -> String {
+        let known = view
+            .catalogue()
+            .described(self.plugin.as_deref(), &self.command);
+        match (known, &self.plugin) {
+            (Some((plugin, command)), _) => format!("{plugin}.{}", command.name),
+            (None, Some(plugin)) => format!("{plugin}.{}", self.command),
+            (None, None) => self.command.clone(),
+        }
+    }
 }
 
 /// What an administrator asks for, without values; `None` for what is no administrator's doing.

@@ -33,6 +33,7 @@ impl DataDir {
             detail: error.to_string(),
         };
         finish_move(&path).map_err(fail)?;
+        hostd_replica::create_private(&path).map_err(fail)?;
         std::fs::create_dir_all(path.join(SPOOL_DIRECTORY)).map_err(fail)?;
         let lock = OpenOptions::new()
             .create(true)

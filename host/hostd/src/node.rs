@@ -156,6 +156,7 @@ impl Node {
             None => engine,
         });
         let files = plugins::load(&engine, &config.plugins)?;
+        restore::check(&config)?;
         enroll::enroll(&config).await?;
         let credentials = ground::credentials(&config)?;
         let data = DataDir::open(&config.data, config.node_id)?;

@@ -40,7 +40,7 @@ pub struct Options {
     pub node_id: Option<u64>,
 
     /// Address to listen on [default: 127.0.0.1:11001]
-    #[arg(short = 'a', long, value_name = "ADDR", env = "HOSTD_LISTEN")]
+    #[arg(short = 'a', long, value_name = "ADDR", env = "HOSTD_LISTEN", value_parser = listen)]
     pub listen: Option<SocketAddr>,
 
     /// What others dial, when it differs from --listen
@@ -155,8 +155,18 @@ pub struct Options {
     pub recover: bool,
 
     /// Behave as an earlier hostd that knows no newer rules than these, to rehearse a rolling upgrade
-    #[arg(long, value_name = "VERSION", hide = true)]
+    #[arg(long, value_name = "VERSION")]
     pub rules_max: Option<u32>,
+}
+
+/// Parses an address to listen on.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "write an IP address and a port, such as {}",
+            hostd_protocol::DEFAULT_ADDRESS
+        )
+    })
 }
 
 const EXAMPLES: &str = "\

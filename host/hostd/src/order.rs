@@ -6,7 +6,7 @@ use hostd_protocol::{
 };
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::audit;
+use crate::audit::{self, Called};
 use crate::service::{
     MIGRATION_LOOK, Service, TIMEOUT_MAX, failure, may_call, resolve, still_migrating,
 };
@@ -37,14 +37,7 @@ impl Service {
                 Err(error) => Err(error),
             });
         }
-        let writes = self.write_all(caller, run).await;
-        for error in writes.iter().filter_map(|written| written.as_ref().err()) {
-            // The log's own verdict, where the rules have changed on the way.
-            if audit::is_refusal(error) {
-                self.audit.note(caller, "request", Err(error));
-            }
-        }
-        answers.extend(writes);
+        answers.extend(self.write_all(caller, run).await);
         answers
     }
 
@@ -63,11 +56,21 @@ impl Service {
             .map(|call| self.calls.of(&view, call))
             .collect();
         drop(view);
+        let called: Vec<_> = calls.iter().map(Called::of).collect();
         let begun = Instant::now();
         let answers = self.write_each(caller, calls).await;
         let took = begun.elapsed();
         for (counted, answer) in counted.iter().zip(&answers) {
             counted.ended(took, answer.as_ref());
+        }
+        for (called, answer) in called.iter().zip(&answers) {
+            // The log's own verdict, where the rules have changed on the way.
+            if let Err(error) = answer
+                && audit::is_refusal(error)
+            {
+                let what = called.name(&self.views.latest());
+                self.audit.note(caller, &what, Err(error));
+            }
         }
         answers
     }

@@ -121,7 +121,7 @@ fn move_aside(data: &DataDir, through: &[String]) -> io::Result<PathBuf> {
     let next = data.successor();
     match fs::remove_dir_all(&next) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => fs::create_dir(&next)?,
+        _ => hostd_replica::create_private(&next)?,
     }
     write_whole(&next.join(RECOVERING_FILE), &lines(through))?;
     let mut number = 1;

@@ -13,7 +13,7 @@ use hostd_replica::{
     ReplicaConfig, ReplicaParts, Timing,
 };
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Pki};
 use crate::data_dir::{SNAPSHOT_DIRECTORY, SPOOL_DIRECTORY, STATE_FILE};
 use crate::ground::Ground;
 use crate::node::StartError;
@@ -106,11 +106,47 @@ pub(crate) async fn form(config: &Config, replica: &Replica) -> Result<(), Start
             count: expect,
         },
     };
-    replica
-        .form(formation)
-        .await
-        .map_err(|error| StartError::Formation(error.to_string()))
+    replica.form(formation).await.map_err(|error| {
+        let error = error.to_string();
+        let advice = advice(config, &error).unwrap_or_default();
+        StartError::Formation(format!("{error}{advice}"))
+    })
 }
+
+/// What to do where one of the nodes does not believe the other's certificate. A node that finds no
+/// authority makes one, which on another machine than the cluster's first is a stranger to the others.
+fn advice(config: &Config, error: &str) -> Option<String> {
+    if !UNBELIEVED.iter().any(|said| error.contains(said)) {
+        return None;
+    }
+    let id = config.node_id;
+    let directory = match &config.pki {
+        Pki::Files { .. } => {
+            return Some(
+                ". --ca, --cert and --key must be of the authority that the cluster has".to_owned(),
+            );
+        }
+        Pki::Directory(directory) => directory.display(),
+    };
+    let ignored = if config.token.is_some() {
+        "; --token is looked at only where there is none"
+    } else {
+        ""
+    };
+    Some(format!(
+        ". {directory} has certificates of another authority than the cluster's{ignored}. Clear {directory}, unless \
+         other nodes or clients use it, and start again with --token and what `hostctl token create` prints in the \
+         cluster; or put there the cluster's ca.pem, and node-{id}.pem and node-{id}-key.pem that \
+         `hostctl pki issue --node {id}` makes where the authority's key is"
+    ))
+}
+
+/// What connections say of a certificate that is not of one's own authority: rustls, and the other side.
+const UNBELIEVED: [&str; 3] = [
+    "UnknownIssuer",
+    "BadSignature",
+    "this certificate is not of its authority",
+];
 
 fn transport(
     credentials: &CurrentCredentials,

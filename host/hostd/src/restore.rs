@@ -12,6 +12,15 @@ use crate::ground::system_entropy;
 use crate::node::StartError;
 use crate::replication::new_cluster_id;
 
+/// Reads all of the snapshot that is to be restored, before anything is made.
+pub(crate) fn check(config: &Config) -> Result<(), StartError> {
+    let Some(file) = &config.restore else {
+        return Ok(());
+    };
+    let checked = SnapshotFile::open(file).and_then(SnapshotFile::check);
+    checked.map(drop).map_err(refusal)
+}
+
 /// Makes the node's files where a snapshot is to be restored.
 pub(crate) fn restore(
     config: &Config,
@@ -47,6 +56,10 @@ pub(crate) fn restore(
 
 fn refusal(error: SnapshotError) -> StartError {
     match error {
+        error if error.is_missing() => StartError::Config(ConfigError::Flag {
+            flag: "--restore",
+            detail: error.to_string(),
+        }),
         SnapshotError::Io { .. } => StartError::Fault(format!("--restore: {error}")),
         _ => StartError::Config(ConfigError::Flag {
             flag: "--restore",

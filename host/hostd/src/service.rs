@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::{self, Doorkeeper, permit, permit_monitor};
-use crate::audit::{self, AuditLog};
+use crate::audit::{self, AuditLog, Called};
 use crate::config::{Config, Redirect};
 use crate::enroll::{Desk, check_rules};
 use crate::health;
@@ -541,6 +541,7 @@ impl hostd_gateway::Service for Service {
     async fn handle(&self, caller: &Caller, request: Request) -> Result<Response, CallError> {
         self.refuse_while_founding()?;
         let subject = audit::subject(&request);
+        let called = Called::of_request(&request);
         let answer = match self.permitted(&caller.identity, &request).await {
             Ok(()) => self.answer(&caller.identity, request).await,
             Err(refused) => Err(refused.into()),
@@ -548,7 +549,9 @@ impl hostd_gateway::Service for Service {
         match (&subject, &answer) {
             (Some(what), _) => self.audit.note(caller, what, answer.as_ref().map(drop)),
             (None, Err(error)) if audit::is_refusal(error) => {
-                self.audit.note(caller, "request", Err(error));
+                let name = called.map(|called| called.name(&self.views.latest()));
+                let what = name.as_deref().unwrap_or("request");
+                self.audit.note(caller, what, Err(error));
             }
             _ => {}
         }

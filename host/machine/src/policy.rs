@@ -3,6 +3,7 @@
 //!
 //! It must not know doors, certificates or clocks: an identity is a name here.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostd_planted::{self as planted, Bug};
@@ -18,6 +19,9 @@ use crate::catalogue::Target;
 use crate::machine::Machine;
 use crate::system::System;
 use crate::wasm::RULES_POLICY;
+
+/// In place of a plugin's name, for all of them.
+pub const EVERY_PLUGIN: &str = "*";
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -102,22 +106,94 @@ pub fn decide(policy: &Policy, identity: &str, action: Action<'_>) -> Result<(),
             else {
                 return Ok(());
             };
-            let path = String::from_utf8_lossy(key);
-            refuse(
-                &format!("call {plugin}.{} on {path}", command.name),
-                &format!("call {plugin}.{} {path}", command.name),
-            )
+            let name = format!("{plugin}.{}", command.name);
+            let path = quoted(narrowest(key, |path| covers(path, key)));
+            let what = format!("call {name} on {}", shown(key));
+            refuse(&what, &format!("call {name} {path}"))
         }
         Action::Watch { plugin, prefix } => {
             if grants().any(|grant| lets_watch(grant, plugin, prefix)) {
                 return Ok(());
             }
-            let path = String::from_utf8_lossy(prefix);
-            refuse(
-                &format!("watch {plugin} below {path}"),
-                &format!("read {path}"),
-            )
+            let what = match plugin {
+                EVERY_PLUGIN => "watch every plugin".to_owned(),
+                plugin => format!("watch {plugin}"),
+            };
+            let what = match prefix {
+                [] => what,
+                prefix => format!("{what} below {}", shown(prefix)),
+            };
+            let path = quoted(narrowest(prefix, |path| covers_all(path, prefix)));
+            // What begins with /app is also /apple, for which no rule about /app speaks.
+            let narrower = match typed(prefix) {
+                Some(path) if !prefix.ends_with(b"/") => {
+                    let path = quoted(path);
+                    format!("; or watch {path}/, for which 'read {path}' is enough")
+                }
+                _ => String::new(),
+            };
+            refuse(&what, &format!("read {path}{narrower}"))
         }
+    }
+}
+
+/// Bytes of a client's key that a refusal shows. It is kept in sessions and written to logs, so it must
+/// be short however long the key is.
+const SHOWN_BYTES_MAX: usize = 128;
+
+/// A key for people.
+fn shown(key: &[u8]) -> String {
+    let mut end = key.len().min(SHOWN_BYTES_MAX);
+    let cut = end < key.len();
+    // Not within a character, which has four bytes at most.
+    for _ in 0..3 {
+        if cut && key[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+    }
+    let mut text: String = String::from_utf8_lossy(&key[..end])
+        .chars()
+        .map(|of| {
+            if of.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                of
+            }
+        })
+        .collect();
+    if cut {
+        let _ = write!(text, "… ({} bytes)", key.len());
+    }
+    text
+}
+
+/// The longest path of those that lead to a key that does; everything, where no other can be typed.
+fn narrowest(key: &[u8], does: impl Fn(&str) -> bool) -> &str {
+    let slashes = (0..key.len().min(SHOWN_BYTES_MAX)).filter(|at| key[*at] == b'/');
+    let ends = [key.len()].into_iter().chain(slashes.rev());
+    ends.filter_map(|end| typed(&key[..end]))
+        .find(|path| does(path))
+        .unwrap_or(ROOT)
+}
+
+/// The bytes as a rule's path that is not everything, if somebody can type it.
+fn typed(path: &[u8]) -> Option<&str> {
+    if path.len() > SHOWN_BYTES_MAX {
+        return None;
+    }
+    let path = std::str::from_utf8(path).ok()?.trim_end_matches('/');
+    let odd = |of: char| of.is_control() || of == '\'';
+    let plain = !path.is_empty() && path.trim() == path && !path.starts_with('-');
+    (plain && !path.contains(odd)).then_some(path)
+}
+
+/// A path for a shell.
+fn quoted(path: &str) -> String {
+    let bare = |of: char| of.is_alphanumeric() || "/.:_-@%+=,".contains(of);
+    if path.chars().all(bare) {
+        path.to_owned()
+    } else {
+        format!("'{path}'")
     }
 }
 
@@ -364,6 +440,14 @@ mod tests {
         }
     }
 
+    fn call_of<'a>(command: &'a CommandDescription, keys: &'a [&'a [u8]]) -> Action<'a> {
+        Action::Call {
+            plugin: "kv",
+            command,
+            keys,
+        }
+    }
+
     fn call(policy: &Policy, who: &str, name: &str, access: Access, keys: &[&str]) -> bool {
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
         let action = Action::Call {
@@ -439,6 +523,79 @@ mod tests {
         assert!(!may("alice", ""));
         assert!(may("bob", "/foo/"));
         assert!(!may("eve", "/foo/"));
+    }
+
+    /// The command that a refusal names, as a rule.
+    fn advice(told: &str) -> String {
+        let (_, rule) = told.split_once("hostctl policy allow ").expect("advice");
+        let rule = rule.split("; or ").next().unwrap_or(rule);
+        rule.replace('\'', "")
+    }
+
+    #[test]
+    fn what_a_refusal_advises_is_enough() {
+        let other = "somebody read /else";
+        let watch = |plugin: &'static str, prefix: &'static [u8]| Action::Watch { plugin, prefix };
+        let get = command("get", Access::Read);
+        let cases: [(Action<'_>, &str); 12] = [
+            (watch("kv", b""), "read /"),
+            (watch("kv", b"/public"), "read /"),
+            (watch("kv", b"/public/"), "read /public"),
+            (watch("kv", b"/public/a"), "read /public"),
+            (watch("kv", b"/a b/"), "read /a b"),
+            (watch("kv", b"/\xff/"), "read /"),
+            (watch("kv", b"orders.created"), "read /"),
+            (watch("kv", b"orders/created"), "read orders"),
+            (watch(EVERY_PLUGIN, b""), "read /"),
+            (watch(EVERY_PLUGIN, b"/public/"), "read /public"),
+            (call_of(&get, &[b"/a/\xff\xfe"]), "call kv.get /a"),
+            (call_of(&get, &[]), "call kv.get /"),
+        ];
+        for (action, expected) in cases {
+            let told = decide(&policy(&[other]), "alice", action).unwrap_err();
+            let advised = advice(&told);
+            assert_eq!(advised, format!("alice {expected}"), "{told}");
+            let followed = policy(&[other, &advised]);
+            assert_eq!(decide(&followed, "alice", action), Ok(()), "{told}");
+        }
+        // And where it says what else could be watched.
+        let told = decide(&policy(&[other]), "alice", watch("kv", b"/public")).unwrap_err();
+        assert!(
+            told.ends_with("or watch /public/, for which 'read /public' is enough"),
+            "{told}"
+        );
+        let narrower = policy(&[other, "alice read /public"]);
+        assert_eq!(decide(&narrower, "alice", watch("kv", b"/public/")), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_is_short_however_long_the_key_is() {
+        let get = command("get", Access::Read);
+        let rules = policy(&["somebody read /else"]);
+        let key = [b"/app/".as_slice(), &vec![b'x'; 1 << 20]].concat();
+        for action in [
+            call_of(&get, &[&key]),
+            Action::Watch {
+                plugin: "kv",
+                prefix: &key,
+            },
+        ] {
+            let told = decide(&rules, "alice", action).unwrap_err();
+            assert!(told.len() < 400, "{} bytes", told.len());
+            assert!(told.contains("xxx… (1048581 bytes)"), "{told}");
+            let followed = policy(&["somebody read /else", &advice(&told)]);
+            assert_eq!(decide(&followed, "alice", action), Ok(()), "{told}");
+        }
+        for key in [
+            "\u{e9}".repeat(1_000).into_bytes(),
+            vec![0xff; 1_000],
+            b"a\r\nb\x1b".to_vec(),
+        ] {
+            let shown = shown(&key);
+            assert!(shown.len() < 420, "{shown}");
+            assert!(!shown.contains(char::is_control), "{shown}");
+        }
+        assert!(!shown("\u{e9}x".repeat(1_000).as_bytes()).contains('\u{fffd}'));
     }
 
     #[test]

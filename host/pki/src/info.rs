@@ -20,7 +20,7 @@ pub struct CertificateInfo {
     pub file: PathBuf,
     /// The subject's distinguished name.
     pub subject: String,
-    /// Who it makes its holder: `authority of cluster …`, `hostd://…/node/N`, `client NAME`.
+    /// Who it makes its holder: `authority …`, `hostd://…/node/N`, `client NAME`.
     pub identity: String,
     /// First moment of validity, RFC 3339.
     pub not_before: String,
@@ -36,12 +36,15 @@ impl CertificateInfo {
     /// Describes the first certificate of a PEM file.
     pub fn read(file: &Path) -> Result<Self, PkiError> {
         let found = certificates(file)?.ok_or_else(|| PkiError::Missing(file.to_owned()))?;
-        let der = &found[0];
+        Self::of(file, &found[0])
+    }
+
+    fn of(file: &Path, der: &[u8]) -> Result<Self, PkiError> {
         let (_, parsed) =
             X509Certificate::from_der(der).map_err(|error| PkiError::malformed(file, error))?;
         let identity = if parsed.is_ca() {
             match cluster_of_authority(&parsed) {
-                Some(cluster) => format!("authority of cluster {cluster}"),
+                Some(cluster) => format!("authority {cluster}"),
                 None => "authority".to_owned(),
             }
         } else {
@@ -63,12 +66,22 @@ impl CertificateInfo {
     }
 }
 
-/// Describes every certificate of a pki directory: the authority first, then by file name.
+/// Describes every certificate of a pki directory: the authority first, then by file name. During a
+/// rotation the file of the authority has two.
 pub fn show(directory: &Path) -> Result<Vec<CertificateInfo>, PkiError> {
-    certificate_files(directory)?
-        .iter()
-        .map(|path| CertificateInfo::read(path))
-        .collect()
+    let mut described = Vec::new();
+    for path in certificate_files(directory)? {
+        if path.ends_with(crate::CA_FILE) {
+            let authorities =
+                certificates(&path)?.ok_or_else(|| PkiError::Missing(path.clone()))?;
+            for der in &authorities {
+                described.push(CertificateInfo::of(&path, der)?);
+            }
+        } else {
+            described.push(CertificateInfo::read(&path)?);
+        }
+    }
+    Ok(described)
 }
 
 /// The files of certificates in a pki directory, in the same order.

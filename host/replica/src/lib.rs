@@ -54,7 +54,7 @@ pub use config::{
 pub use enroll::Enroller;
 pub use history::{History, HistoryError};
 pub use log_file::{
-    FileBackend, LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, once_free, open_database,
+    FileBackend, LOG_FILE, LogDisk, MARK_FILE, STATE_FILE, create_private, once_free, open_database,
 };
 pub use log_store::OpenLogError;
 pub use measure::{Distribution, Measures};

@@ -9,9 +9,9 @@
 //! mark has lost something it promised, and is refused.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -26,6 +26,18 @@ pub const STATE_FILE: &str = "state.redb";
 pub const LOG_FILE: &str = "log.redb";
 /// Name of the file that says how far the log is durable.
 pub const MARK_FILE: &str = "log.mark";
+
+/// Makes a directory that is open to its owner only, with its parents, which are not: a node's files are
+/// the data of everybody. One that is there already stays as it is.
+pub fn create_private(directory: &Path) -> io::Result<()> {
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    }
+}
 
 /// How much the file grows at once. Growth costs a journal commit of the file system, which
 /// writes into a file that is already there do not.

@@ -26,7 +26,7 @@ Examples:
   hostctl log replay --until 1200 --data copy < questions      one call a line
   hostctl log show                                             which entries there are
 
-Works on files alone, and does not change them. The state is rebuilt from the last checkpoint in the
+Works on files alone, and does not change them. The state is rebuilt from the last checkpoint in the \
 copy, so entries before that need an older copy. Only reads can be asked.")]
 pub(crate) struct Replay {
     /// Index of the last entry to apply; the last that is logged when it is left out

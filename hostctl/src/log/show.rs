@@ -25,7 +25,7 @@ Examples:
   hostctl log show --plugin kv --from 1200 --count 50
   hostctl log show -o json | jq '.[] | select(.principal == \"admin\")'
 
-A node keeps the end of its log, 16 MiB at least. What came of a call, and its fuel, is computed anew
+A node keeps the end of its log, 16 MiB at least. What came of a call, and its fuel, is computed anew \
 from one of the last checkpoints on, and is `-` for what lies before. Arguments that a plugin marks as secret are not shown.")]
 pub(crate) struct Show {
     /// Index of the first entry

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hostd_client::Client;
-use hostd_protocol::{Activated, PluginChange, RejectionCode, hex};
+use hostd_protocol::{Activated, PluginChange, PluginInfo, RejectionCode, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
@@ -23,13 +23,13 @@ pub(crate) struct Install {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing is dropped or answered twice. Where the new version cannot read the state, but says that it
-can migrate it, that is done in steps while the old version answers; if it fails, the old version
+Nothing is dropped or answered twice. Where the new version cannot read the state, but says that it \
+can migrate it, that is done in steps while the old version answers; if it fails, the old version \
 stays. See `hostctl plugin show`.
 
   hostctl plugin upgrade new.wasm --dry-run --last 500
 
-plays the last 500 calls on both versions on one node, without any effect, and shows outcomes and
+plays the last 500 calls on both versions on one node, without any effect, and shows outcomes and \
 changes that differ, and the fuel. Exit code 0: no differences; 4: there are some.")]
 pub(crate) struct Upgrade {
     /// The component, as `hostctl plugin build` makes it
@@ -61,6 +61,9 @@ pub(super) async fn upgrade(global: &Global, upgrade: Upgrade) -> Result<(), Exi
 async fn file(global: &Global, file: PathBuf, replace: bool, no_wait: bool) -> Result<(), Exit> {
     let component = read(&file)?;
     let client = patient(global).await?;
+    if replace {
+        refuse_newcomer(&client, &component, &file).await?;
+    }
     let bar = bar(component.len() as u64);
     let uploaded = client
         .upload(&component, |bytes| bar.set_position(bytes))
@@ -75,12 +78,7 @@ async fn file(global: &Global, file: PathBuf, replace: bool, no_wait: bool) -> R
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Exit> {
-    let component = std::fs::read(file).map_err(|error| {
-        refusal(
-            RejectionCode::InvalidArgument,
-            format!("{}: {error}", file.display()),
-        )
-    })?;
+    let component = super::read(file)?;
     if component.is_empty() {
         return Err(refusal(
             RejectionCode::InvalidArgument,
@@ -88,6 +86,26 @@ fn read(file: &Path) -> Result<Vec<u8>, Exit> {
         ));
     }
     Ok(component)
+}
+
+/// An upgrade is of something: whoever mistakes the cluster or the file must not install a plugin.
+async fn refuse_newcomer(client: &Client, component: &[u8], file: &Path) -> Result<(), Exit> {
+    // What is no plugin here may be one for a newer cluster, which says what is wrong if it is not.
+    let Some(name) = super::check::name_of(component) else {
+        return Ok(());
+    };
+    let (plugins, _) = client.plugins().await?;
+    let runs = |plugin: &PluginInfo| plugin.name == name && plugin.digest.is_some();
+    if plugins.iter().any(runs) {
+        return Ok(());
+    }
+    Err(refusal(
+        RejectionCode::InvalidArgument,
+        format!(
+            "the cluster has no plugin {name} to upgrade; to add it: hostctl plugin install {}",
+            file.display()
+        ),
+    ))
 }
 
 /// Makes a version that the cluster has the one that runs, and says what came of it.

@@ -13,8 +13,8 @@ Examples:
   hostctl plugin build
   hostctl plugin build ~/votes --out votes.wasm
 
-Needs Rust and, once, `rustup target add wasm32-unknown-unknown`; says what to type where that is
-missing. The component is then checked as by `hostctl plugin check`. Exit code 1: the crate does
+Needs Rust and, once, `rustup target add wasm32-unknown-unknown`; says what to type where that is \
+missing. The component is then checked as by `hostctl plugin check`. Exit code 1: the crate does \
 not build; 3: what it makes is no plugin.")]
 pub(crate) struct Build {
     /// The crate's directory

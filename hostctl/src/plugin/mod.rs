@@ -15,6 +15,7 @@ mod rollback;
 mod show;
 mod test;
 
+use std::path::Path;
 use std::time::Duration;
 
 use hostd_client::Client;
@@ -92,6 +93,16 @@ async fn patient(global: &Global) -> Result<Client, Exit> {
         .timeout(global.timeout.max(PATIENCE))
         .connect()
         .await?)
+}
+
+/// A plugin's file.
+fn read(file: &Path) -> Result<Vec<u8>, Exit> {
+    std::fs::read(file).map_err(|error| {
+        let file = file.display();
+        Exit::Usage(format!(
+            "cannot read {file}: {error}; name a file that `hostctl plugin build` made"
+        ))
+    })
 }
 
 /// One of the cluster's plugins.

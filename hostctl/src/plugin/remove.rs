@@ -11,7 +11,7 @@ use crate::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --purge the state is kept, and is there again when the plugin is installed again. Timers
+Without --purge the state is kept, and is there again when the plugin is installed again. Timers \
 that fall due meanwhile are lost.")]
 pub(crate) struct Remove {
     /// The plugin's name

@@ -30,7 +30,7 @@ Examples:
   hostctl plugin test . votes_are_counted      only this script
   hostctl plugin test --bless                  write what happens now into the scripts
 
-A script is a story in tests/scripts/NAME.script: calls behind `>`, `advance 1h`, `restart` and
+A script is a story in tests/scripts/NAME.script: calls behind `>`, `advance 1h`, `restart` and \
 `events`, and behind `---` what comes of them. Exit code 1: one came out otherwise than written.
 
 The JSON is {\"ok\": …, \"scripts\": [{\"name\", \"ok\", \"blessed\", \"error\", \"diff\"}]}.")]

@@ -137,7 +137,7 @@ fn admin_actions_and_refusals_are_noted_without_values() {
         let expected = [
             ["admin", "policy allow alice read /app", "done"],
             ["admin", "user add carol", "done"],
-            ["mallory", "request", "refused"],
+            ["mallory", "kv.set", "refused"],
             ["admin", "member demote 1", "failed"],
         ];
         ensure!(noted == expected, "{noted:#?}");
@@ -146,6 +146,15 @@ fn admin_actions_and_refusals_are_noted_without_values() {
         ensure!(refused.contains("mallory"), "{refused}");
         let from = lines[2]["from"].as_str().unwrap_or_default();
         ensure!(from.starts_with("127.0.0.1:"), "{from}");
+        // Whoever is refused does not fill the file.
+        let long = "k".repeat(100_000);
+        let told = denied(cluster, 1, "mallory", &["call", "get", &long])?;
+        ensure!(told.len() < 1_000, "{} bytes", told.len());
+        wait_for("five lines", PATIENCE, || {
+            audit(cluster, 1).is_ok_and(|lines| lines.len() >= 5)
+        })?;
+        let lines = audit(cluster, 1)?;
+        ensure!(lines[4].to_string().len() < 2_000, "{}", lines[4]);
         let everything = format!("{lines:?}{}", cluster.node(1)?.log_since_start());
         for value in ["hush", &secret] {
             ensure!(!everything.contains(value), "{value} is told: {everything}");

@@ -2,6 +2,7 @@
 //! another cluster.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -170,27 +171,42 @@ fn a_snapshot_that_is_truncated_or_altered_is_refused_and_nothing_is_touched() {
         let mut other = Cluster::empty(&[])?;
         let data = other.data();
         let short = directory.join("short").to_string_lossy().into_owned();
-        let refused = cluster.hostctl().run([
-            "snapshot",
-            "restore",
-            &short,
-            "--data",
-            &data.to_string_lossy(),
-        ])?;
-        ensure!(refused.code == Some(3), "{refused:?}");
-        ensure!(!data.join("node-1").exists(), "a directory was left");
+        let nowhere = directory.join("nowhere").to_string_lossy().into_owned();
+        for (file, code) in [(&short, 3), (&nowhere, 2)] {
+            let new = directory.join("new-data");
+            let to = new.to_string_lossy();
+            let refused = cluster
+                .hostctl()
+                .run(["snapshot", "restore", file, "--data", &to])?;
+            ensure!(refused.code == Some(code), "{refused:?}");
+            ensure!(refused.stderr.contains(file), "{refused:?}");
+            ensure!(!new.exists(), "a directory was left");
+        }
+        let unwritable = format!("{nowhere}/backup.snapshot");
+        let refused = cluster
+            .hostctl()
+            .run(["snapshot", "save", &unwritable])?
+            .refused(2, "usage")?;
+        ensure!(
+            refused.contains(&unwritable) && !refused.contains(".tmp"),
+            "{refused}"
+        );
 
         let mut launch = other.launch(1)?;
-        launch.flags = vec!["--restore".into(), short];
+        launch.flags = vec!["--restore".into(), nowhere];
         let node = other.spawn(launch)?;
+        let code = node.wait_exit(PATIENCE)?;
+        ensure!(code == Some(2), "{code:?}: {}", node.log_since_start());
+        node.launch.flags[1] = short;
+        node.spawn()?;
         let code = node.wait_exit(PATIENCE)?;
         let said = node.log_since_start();
         ensure!(
             code == Some(2) && said.contains("truncated"),
             "{code:?}: {said}"
         );
-        for name in ["state.redb", "log.redb", "restoring", "restored"] {
-            ensure!(!data.join("node-1").join(name).exists(), "{name} was left");
+        for name in ["node-1", "pki"] {
+            ensure!(!data.join(name).exists(), "{name} was left");
         }
         // And with a sound file, in the same place.
         let node = other.node(1)?;
@@ -198,6 +214,14 @@ fn a_snapshot_that_is_truncated_or_altered_is_refused_and_nothing_is_touched() {
         node.spawn()?;
         node.wait_ready(PATIENCE)?;
         ensure!(other.hostctl().call(&["get", "key"])? == "value");
+        // What everybody stored is its owner's alone.
+        other.hostctl().ok(["snapshot", "now"])?;
+        let again = other.hostctl().ok(["snapshot", "now"])?;
+        ensure!(again.starts_with("nothing new since "), "{again}");
+        for name in ["node-1", "node-1/snapshots"] {
+            let mode = fs::metadata(data.join(name))?.permissions().mode() & 0o777;
+            ensure!(mode == 0o700, "{name} has mode {mode:o}");
+        }
         Ok(())
     });
 }

@@ -131,6 +131,39 @@ fn monitor_shows_commands_and_no_passwords() {
 }
 
 #[test]
+fn what_no_rule_allows_is_answered_with_noperm() {
+    story(1, |cluster| {
+        let hostctl = cluster.hostctl();
+        hostctl.ok(["policy", "allow", "default", "read", "/public"])?;
+        let mut client = Resp::to(cluster, 1)?;
+        ensure!(client.ask(&["get", "/public/x"])? == "nil");
+        for words in [
+            &["set", "/public/x", "1"][..],
+            &["get", "/private"],
+            &["dbsize"],
+            &["RAFT", "SNAPSHOT", "NOW"],
+        ] {
+            let told = client.ask(words)?;
+            ensure!(told.starts_with("-NOPERM "), "{words:?}: {told}");
+        }
+        // Together with others, which go on.
+        client.send(
+            [
+                command(&["set", "/public/y", "1"]),
+                command(&["get", "/public/y"]),
+            ]
+            .concat(),
+        )?;
+        let told = client.answers(2)?;
+        ensure!(
+            told[0].starts_with("-NOPERM ") && told[1] == "nil",
+            "{told:?}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
 fn password() {
     story(1, |cluster| {
         with_flags(cluster, &["--auth", "right"])?;

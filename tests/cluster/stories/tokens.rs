@@ -104,6 +104,10 @@ fn a_token_that_does_not_count_takes_nobody_in() {
         ensure_says(&said, "no such token")?;
 
         // Whoever is a member, or was, cannot be impersonated.
+        cluster
+            .hostctl()
+            .run(["token", "create", "--node", "2"])?
+            .refused(3, "invalid_argument")?;
         let token = create(cluster, &[])?;
         let mut launch = elsewhere(cluster, 2, 1, &token)?;
         let real = cluster.launch(2)?;
@@ -144,6 +148,41 @@ fn a_token_that_does_not_count_takes_nobody_in() {
 fn refused_with(cluster: &mut Cluster, id: u64, token: &str) -> Result<String> {
     let launch = elsewhere(cluster, id, 1, token)?;
     refused(cluster, launch)
+}
+
+#[test]
+fn a_node_with_an_authority_of_its_own_is_told_how_to_join() {
+    story(1, |cluster| {
+        let mut launch = elsewhere(cluster, 2, 1, "")?;
+        let token = launch.flags.split_off(0);
+        let pki = launch.data.join("pki");
+        let told = |cluster: &mut Cluster, launch: Launch| -> Result<String> {
+            let node = cluster.spawn(launch)?;
+            let code = node.wait_exit(PATIENCE)?;
+            let said = reason(&node.log_since_start()).to_owned();
+            cluster.forget(2);
+            ensure!(code == Some(1), "{code:?}: {said}");
+            Ok(said)
+        };
+        let said = told(cluster, launch.clone())?;
+        for words in [
+            format!("Clear {}", pki.display()),
+            "`hostctl token create`".to_owned(),
+            "`hostctl pki issue --node 2`".to_owned(),
+        ] {
+            ensure_says(&said, &words)?;
+        }
+        // Too late for a token, and it says so.
+        launch.flags = token;
+        launch.flags[1] = create(cluster, &[])?;
+        let said = told(cluster, launch.clone())?;
+        ensure_says(&said, "--token is looked at only where there is none")?;
+        // As it was told.
+        std::fs::remove_dir_all(&pki)?;
+        cluster.start(launch)?;
+        cluster.wait_voters(2)?;
+        Ok(())
+    });
 }
 
 #[test]

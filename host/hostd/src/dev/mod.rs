@@ -30,8 +30,8 @@ Examples:
   hostd dev --plugin votes.wasm          a component, taken up when the file changes
   hostctl call vote cats                 in another terminal, with the HOSTCTL_PKI that is printed
 
-Each call is printed with its outcome, what it wrote and the fuel that it used. An instance lives for one
-call, so what a plugin keeps in memory vanishes at once, as it may on a real node. The state stays from
+Each call is printed with its outcome, what it wrote and the fuel that it used. An instance lives for one \
+call, so what a plugin keeps in memory vanishes at once, as it may on a real node. The state stays from \
 one start to the next, in target/hostd-dev of the crate; --fresh begins with none.")]
 pub struct DevOptions {
     /// The directory of a plugin's crate, or a component; repeatable

@@ -10,6 +10,7 @@ use hostd_protocol::{SNAPSHOT_PIECE_BYTES_MAX, SnapshotInfo, TimeNs};
 
 use super::SnapshotError;
 use super::format::{self, SnapshotFile, SnapshotHeader};
+use crate::log_file::create_private;
 
 /// How many are kept; the oldest goes when there is one more.
 const KEPT_MAX: usize = 3;
@@ -71,7 +72,7 @@ impl Kept {
         time: TimeNs,
         reader: SnapshotReader,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        fs::create_dir_all(&self.0).map_err(SnapshotError::io("create", &self.0))?;
+        create_private(&self.0).map_err(SnapshotError::io("create", &self.0))?;
         let position = reader.position();
         let header = SnapshotHeader {
             cluster: cluster.to_owned(),

@@ -62,6 +62,17 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// Whether a file that somebody named is not there, or may not be read.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { action: "read", source, .. } if matches!(
+            source.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::PermissionDenied
+        ))
+    }
+
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,

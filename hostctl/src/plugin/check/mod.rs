@@ -18,11 +18,11 @@ Examples:
   hostctl plugin check target/plugins/votes.wasm
   hostctl plugin check votes.wasm -o json
 
-The file is compiled and asked for its description in this process, by the code that a node runs.
+The file is compiled and asked for its description in this process, by the code that a node runs. \
 Exit code 0: it is a plugin; 3: it is none; 2: it cannot be read.
 
-The JSON is {\"ok\", \"file\", \"problems\": [{\"code\", \"message\", \"advice\"}], \"plugin\"}; plugin is
-null for a file that cannot say what it is. Codes: empty, not_webassembly, invalid, core_module,
+The JSON is {\"ok\", \"file\", \"problems\": [{\"code\", \"message\", \"advice\"}], \"plugin\"}; plugin is \
+null for a file that cannot say what it is. Codes: empty, not_webassembly, invalid, core_module, \
 too_large, unknown_import, missing_export, wrong_type, description, resources.")]
 pub(crate) struct Check {
     /// A component, or a core module that was built with hostd-sdk
@@ -30,13 +30,13 @@ pub(crate) struct Check {
 }
 
 pub(super) fn run(global: &Global, check: Check) -> Result<(), Exit> {
-    let shown = check.file.display();
-    let bytes = std::fs::read(&check.file).map_err(|error| {
-        Exit::Usage(format!(
-            "cannot read {shown}: {error}; name a file that `hostctl plugin build` made"
-        ))
-    })?;
+    let bytes = super::read(&check.file)?;
     let report = Report::of(&bytes)?;
     report.print(global.output, &check.file)?;
     report.verdict(&check.file)
+}
+
+/// What a plugin calls itself.
+pub(super) fn name_of(file: &[u8]) -> Option<String> {
+    Report::of(file).ok()?.name().map(str::to_owned)
 }

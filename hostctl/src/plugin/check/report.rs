@@ -57,6 +57,12 @@ impl Report {
         Ok(report)
     }
 
+    /// What the plugin calls itself, where it can say so.
+    pub(super) fn name(&self) -> Option<&str> {
+        let plugin = self.plugin.as_ref()?;
+        Some(&plugin.description.name)
+    }
+
     fn limit(&mut self, what: &str, content: &[u8], bytes_max: u64) {
         let bytes = content.len() as u64;
         if bytes > bytes_max {

@@ -21,7 +21,7 @@ Examples:
   hostctl plugin new . --name votes
   hostctl plugin new ~/votes --sdk ~/src/hostd
 
-The crate depends on hostd-sdk: with --sdk, on the one in that checkout; inside a checkout of hostd,
+The crate depends on hostd-sdk: with --sdk, on the one in that checkout; inside a checkout of hostd, \
 on the one there; else on the release of this hostctl's version from the registry.")]
 pub(crate) struct New {
     /// The directory, which is made, or is empty
