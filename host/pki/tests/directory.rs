@@ -141,7 +141,7 @@ fn identities_are_read_back() {
     assert_eq!(client.cluster(), Some(cluster.as_str()));
 
     let shown = show(dir.path()).unwrap();
-    assert_eq!(shown[0].identity, format!("authority of cluster {cluster}"));
+    assert_eq!(shown[0].identity, format!("authority {cluster}"));
     assert_eq!(shown[3].identity, format!("hostd://{cluster}/node/3"));
     assert!(
         shown
