@@ -106,6 +106,11 @@ pub trait Service: Clone + Send + Sync + 'static {
         Ok(())
     }
 
+    /// The same of somebody who does so already. Asked for each call that is shown.
+    fn may_still_monitor(&self, _caller: &Caller) -> bool {
+        true
+    }
+
     /// Where a call of this kind is to be made instead, for clients that can be sent elsewhere.
     fn elsewhere(&self, _access: Access) -> Option<Elsewhere> {
         None

@@ -592,11 +592,16 @@ impl hostd_gateway::Service for Service {
     }
 
     fn may_monitor(&self, caller: &Caller) -> Result<(), CallError> {
+        self.refuse_while_founding()?;
         let permitted = permit_monitor(self.views.latest().policy(), &caller.identity);
         let permitted = permitted.map_err(CallError::from);
         self.audit
             .note(caller, "monitor", permitted.as_ref().map(drop));
         permitted
+    }
+
+    fn may_still_monitor(&self, caller: &Caller) -> bool {
+        permit_monitor(self.views.latest().policy(), &caller.identity).is_ok()
     }
 
     fn describe<T>(

@@ -126,6 +126,19 @@ fn monitor_shows_commands_and_no_passwords() {
         ensure!(!hello.contains("sesame"), "{hello}");
         let set = monitor.answer()?;
         ensure!(set.ends_with("] \"set\" \"k\\n\" \"v\""), "{set}");
+        // Nobody knows what of a command is secret that no plugin has yet.
+        client.ask(&["store", "/db/password", "hush"])?;
+        let unknown = monitor.answer()?;
+        ensure!(!unknown.contains("hush"), "{unknown}");
+
+        // Once it is admins that see the calls of all, who is none sees no more of them.
+        let hostctl = cluster.hostctl();
+        hostctl.ok(["policy", "allow", "admin", "admin"])?;
+        hostctl.ok(["policy", "allow", "default", "write", "/"])?;
+        wait_for("the monitor is cut", PATIENCE, || {
+            let _ = client.ask(&["set", "k", "hush"]);
+            monitor.is_ended().unwrap_or(true)
+        })?;
         Ok(())
     });
 }

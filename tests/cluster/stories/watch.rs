@@ -20,6 +20,11 @@ use crate::support::{connect, runtime, story};
 const IDLE_WATCHERS: usize = 10_000;
 const IDLE_KIB_MAX: u64 = 150 << 10;
 
+/// How long they are watched being idle, and what of a processor's time, in hundredths of a second, the
+/// node may take meanwhile, with its own heartbeats and timers: a tenth.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+const IDLE_TICKS_MAX: u64 = 50;
+
 /// Writes `w` = 0, 1, 2... until it is stopped.
 struct Writer {
     stop: Arc<AtomicBool>,
@@ -257,6 +262,19 @@ fn a_node_that_got_a_snapshot_sends_watchers_to_those_who_know_more() {
     });
 }
 
+/// Hundredths of a second that a node has computed.
+fn cpu_ticks(cluster: &mut Cluster, id: u64) -> Result<u64> {
+    let process = cluster.node(id)?.process_id().context("it runs")?;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // proc_pid_stat(5): utime and stime are fields 14 and 15, and the name, which is field 2, ends with
+    // the last parenthesis.
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let (user, system) = (fields.get(11), fields.get(12));
+    let ticks = |field: Option<&&str>| -> Result<u64> { Ok(field.context("no time")?.parse()?) };
+    Ok(ticks(user)? + ticks(system)?)
+}
+
 fn resident_kib(cluster: &mut Cluster, id: u64) -> Result<u64> {
     let process = cluster.node(id)?.process_id().context("it runs")?;
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
@@ -289,6 +307,13 @@ fn ten_thousand_idle_watchers_cost_little_memory_and_are_told_what_concerns_them
             ensure!(
                 after < before + IDLE_KIB_MAX,
                 "{IDLE_WATCHERS} watchers took it from {before} to {after} KiB"
+            );
+            let busy = cpu_ticks(cluster, 1)?;
+            tokio::time::sleep(IDLE_FOR).await;
+            let idle = cpu_ticks(cluster, 1)? - busy;
+            ensure!(
+                idle <= IDLE_TICKS_MAX,
+                "{IDLE_WATCHERS} idle watchers took {idle} ticks of CPU in {IDLE_FOR:?}"
             );
             for number in [0, IDLE_WATCHERS / 2, IDLE_WATCHERS - 1] {
                 client

@@ -483,16 +483,17 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
             return;
         }
         let arguments = &words[1..];
-        let secrets = std::str::from_utf8(&words[0]).map_or_else(
-            |_| Vec::new(),
-            |name| {
-                self.shared.service.describe(name, |found| {
-                    found.map_or(Vec::new(), |(_, command)| command.secrets(arguments))
-                })
-            },
-        );
+        let name = std::str::from_utf8(&words[0]);
+        let secrets = name.ok().and_then(|name| {
+            let of = |(_, command): (&str, &hostd_protocol::CommandDescription)| {
+                command.secrets(arguments)
+            };
+            self.shared.service.describe(name, |found| found.map(of))
+        });
         monitors.show(&self.from(), words, |position| {
-            position > 0 && secrets.get(position - 1).copied().unwrap_or(false)
+            // Of what this node does not know, nobody knows what is secret.
+            let hidden = |secrets: &Vec<bool>| secrets.get(position - 1).copied().unwrap_or(false);
+            position > 0 && secrets.as_ref().is_none_or(hidden)
         });
     }
 
@@ -541,6 +542,7 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
     /// Queues what the connection is sent unasked.
     fn take_messages(&mut self, context: &mut Context<'_>) -> Result<bool, Ended> {
         const UNREAD: Ended = Ended::Cut("it does not read what it asked to be sent");
+        const REVOKED: Ended = Ended::Cut("it may not see the calls of others any more");
         let Some(mailbox) = &self.session.mailbox else {
             return Ok(false);
         };
@@ -548,7 +550,13 @@ impl<'a, S: Service, T: Io> Exchange<'a, S, T> {
         while self.pipe.has_room(&self.shared.load) {
             match mailbox.poll_next(context) {
                 Poll::Pending => return Ok(moved),
-                Poll::Ready(Ok(message)) => self.pipe.push_encoded(&message),
+                Poll::Ready(Ok(message)) => {
+                    let caller = self.session.caller.as_ref();
+                    if !caller.is_some_and(|caller| self.shared.service.may_still_monitor(caller)) {
+                        return Err(REVOKED);
+                    }
+                    self.pipe.push_encoded(&message);
+                }
                 Poll::Ready(Err(_)) => return Err(UNREAD),
             }
             moved = true;
