@@ -41,6 +41,15 @@ impl FrameChunks {
         }
     }
 
+    /// Waits for the first bytes.
+    pub async fn begin(&mut self, stream: &mut RecvStream) -> Result<(), NoFrame> {
+        match stream.read_chunk(CHUNK_BYTES, true).await? {
+            Some(chunk) => self.pending.extend_from_slice(&chunk.bytes),
+            None => return Err(NoFrame::Ended),
+        }
+        Ok(())
+    }
+
     /// The next frame's payload. Dropping the future loses nothing.
     pub async fn next(&mut self, stream: &mut RecvStream) -> Result<Vec<u8>, NoFrame> {
         loop {

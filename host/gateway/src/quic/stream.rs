@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hostd_protocol::codec::decode;
 use hostd_protocol::{Request, Watch};
@@ -39,12 +40,8 @@ pub(crate) async fn serve_stream<S: Service>(
 ) -> Finished {
     let mut stop = shared.stop.clone();
     let opening = tokio::select! {
-        opening = timeout(shared.limits.stall_timeout, open(&mut recv)) => opening,
+        opening = open(&mut recv, shared.limits.stall_timeout) => opening,
         _ = stop.wait_for(|stop| *stop) => return Finished::Gone,
-    };
-    let Ok(opening) = opening else {
-        let reason = "a first frame did not come in full".to_owned();
-        return Finished::Broken(Close::Stalled, reason);
     };
     match opening {
         Ok(Opening::Watch(id, watch)) => {
@@ -65,6 +62,10 @@ pub(crate) async fn serve_stream<S: Service>(
             };
             Box::pin(exchange.run(send, recv, &begun)).await
         }
+        Ok(Opening::Slow) => {
+            let reason = "a first request did not come in full".to_owned();
+            Finished::Broken(Close::Stalled, reason)
+        }
         Err(NoFrame::Ended | NoFrame::Broken(_)) => Finished::Gone,
         Err(error) => Finished::Broken(Close::Malformed, error.to_string()),
     }
@@ -74,11 +75,18 @@ enum Opening {
     Watch(u64, Watch),
     /// With what has come so far.
     Requests(Vec<u8>),
+    /// The first frame began, and did not come in full.
+    Slow,
 }
 
-async fn open(recv: &mut RecvStream) -> Result<Opening, NoFrame> {
+async fn open(recv: &mut RecvStream, stall: Duration) -> Result<Opening, NoFrame> {
     let mut frames = FrameChunks::new(WATCH_BYTES_MAX);
-    let frame = match frames.next(recv).await {
+    // Nobody need say anything: whoever uses a stream opens all before it (RFC 9000, section 3).
+    frames.begin(recv).await?;
+    let Ok(frame) = timeout(stall, frames.next(recv)).await else {
+        return Ok(Opening::Slow);
+    };
+    let frame = match frame {
         Ok(frame) => frame,
         Err(NoFrame::TooLarge(_)) => return Ok(Opening::Requests(frames.into_rest())),
         Err(error) => return Err(error),
