@@ -80,7 +80,9 @@ fn a_component_that_compiles_slowly_holds_nobody_up() {
         let slow = costly::beside(&tally, &costly::slow());
         let file = write(cluster, "slow", &slow)?;
         let told = file_ok(cluster, "install", &file)?;
-        ensure!(told == "installed: tally 1.0.0", "{told}");
+        // On a busy machine the client asks a second time, and is told what the first time did.
+        let done = ["installed: tally 1.0.0", "tally 1.0.0 runs already"];
+        ensure!(done.contains(&&*told), "{told}");
         load.wait_for_more(10)?;
         ensure!(cluster.hostctl().call(&["count", "a", "1"])? == "1");
         ensure_small(cluster)?;

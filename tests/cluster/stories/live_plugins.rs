@@ -97,10 +97,13 @@ fn back_and_forth(cluster: &Cluster, load: &Load) -> Result<()> {
         } else {
             "rolled back"
         };
-        ensure!(told == format!("{expected}: ticket 0.2.0"), "{told}");
+        ensure!(
+            is_done(&told, expected, "ticket 0.2.0"),
+            "{told}, not {expected}"
+        );
         load.wait_for_more(20)?;
         let told = plugin_ok(cluster, &["rollback", "ticket"])?;
-        ensure!(told == "rolled back: ticket 0.1.0", "{told}");
+        ensure!(is_done(&told, "rolled back", "ticket 0.1.0"), "{told}");
         load.wait_for_more(20)?;
     }
     Ok(())
@@ -115,6 +118,12 @@ fn ensure_same_versions(cluster: &Cluster) -> Result<()> {
         "{status:#}"
     );
     Ok(())
+}
+
+/// Whether a change of version is done. On a busy machine the client asks a second time, and is told
+/// what the first time did.
+fn is_done(told: &str, done: &str, version: &str) -> bool {
+    told == format!("{done}: {version}") || told == format!("{version} runs already")
 }
 
 #[test]
@@ -353,7 +362,7 @@ fn what_is_no_plugin_is_refused_with_a_reason_and_harms_nobody() {
         }
         let missing = plugin(cluster, &["install", "/nowhere/x.wasm"])?;
         ensure!(
-            missing.code == Some(3) && missing.stderr.contains("/nowhere/x.wasm"),
+            missing.code == Some(2) && missing.stderr.contains("/nowhere/x.wasm"),
             "{missing:?}"
         );
         cluster.hostctl().call(&["ticket"])?;
