@@ -538,7 +538,10 @@ impl World {
 
     /// A process ended by itself.
     fn ended(&mut self, id: u64, exit: Exit) {
-        self.trace.say(&format!("node {id} ended: {exit:?}"));
+        // A reason names files, whose directory is another in every run.
+        let directory = format!("{}/", self.fixtures.directory.display());
+        let ended = format!("node {id} ended: {exit:?}").replace(&directory, "");
+        self.trace.say(&ended);
         let death = if self.chance.percent(50) {
             Death::Power
         } else {
